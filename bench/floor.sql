@@ -1,0 +1,4 @@
+CREATE FUNCTION public.floor_set(jsonb) RETURNS void
+	LANGUAGE c VOLATILE STRICT AS :'library', 'floor_set';
+CREATE FUNCTION public.floor_get(text, text, text) RETURNS jsonb
+	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS :'library', 'floor_get';

@@ -1,0 +1,38 @@
+# shellcheck shell=bash disable=SC2154,SC2034 # what lib.sh sets or uses
+# The flush's backlog under a sustained store load of 8 clients: records that
+# are committed and not yet flushed, sampled twice a second.  It must not grow:
+# its slope over the run stays below a hundredth of the store rate.
+
+if [ "$QUICK" ]; then
+	seconds=12
+else
+	seconds=60
+fi
+round=1
+query_file "$db" "$bench/fill.sql"
+
+for sync in on off; do
+	settle "$db"
+	PGOPTIONS="-c synchronous_commit=$sync" clients "$db" cfp_store 8 >"$work/rate" &
+	load=$!
+	section "flush: backlog in $seconds s of stores by 8 clients, synchronous_commit = $sync" 'records'
+	: >"$work/backlog"
+	while kill -0 $load 2>/dev/null; do
+		backlog=$(query "$db" 'SELECT unflushed_records FROM cfp_stat')
+		sample backlog "$backlog"
+		echo "$EPOCHREALTIME $backlog" >>"$work/backlog"
+		sleep 0.5
+	done
+	wait $load
+	table
+	read -r rate <"$work/rate"
+	# the least-squares slope, without the start and what came after the end
+	slope=$(awk -v seconds=$seconds '
+		NR == 1 { start = $1 }
+		$1 - start > seconds / 10 && $1 - start < seconds {
+			x = $1 - start; y = $2; n++; sx += x; sy += y; sxx += x * x; sxy += x * y
+		}
+		END { print (n * sxy - sx * sy) / (n * sxx - sx * sx) }' "$work/backlog")
+	printf '   stores a second %.0f, the backlog grows by %.0f records a second\n' "$rate" "$slope"
+	verdict 'growth of the backlog / stores' "$slope" "$rate" most 0.01
+done

@@ -1,0 +1,113 @@
+# shellcheck shell=bash disable=SC2154 # what lib.sh sets
+# Where the time of a get and a store goes: samples of a backend by perf, and
+# instructions a call by callgrind in a single-user server.  What the machine
+# has no tool for is left out.
+
+query_file "$db" "$bench/fill.sql"
+query "$db" 'SELECT cfp_fold()' >/dev/null
+get="cfp_get('bench', (1000000 + g % 10000)::text, ((1000000 + g % 10000) / 100)::text)"
+store="cfp_store('bench', '$data'::jsonb, (1000000 + g % 10000)::text, ((1000000 + g % 10000) / 100)::text, g::bigint)"
+
+# samples_of TITLE SQL: of a backend that runs SQL, for 5 seconds.
+samples_of()
+{
+	local pid=
+
+	PGAPPNAME=profiled PGOPTIONS='-c synchronous_commit=off' "$work/tree/bin/psql" -XqAt -d "$db" -c "$2" >/dev/null 2>&1 &
+	until [ "$pid" ]; do
+		pid=$(query "$db" "SELECT pid FROM pg_stat_activity
+			WHERE application_name = 'profiled' AND state = 'active'")
+	done
+	printf '\n== %s\n' "$1"
+	if perf record -q -e cpu-clock -F 997 -o "$work/perf.data" -p "$pid" -- sleep 5 2>"$work/perf.log"; then
+		perf report -i "$work/perf.data" --stdio -q -F overhead,dso,symbol 2>/dev/null |
+			awk 'NF && n++ < 30'
+	else
+		cat "$work/perf.log"
+	fi
+	query "$db" "SELECT pg_terminate_backend($pid)" >/dev/null
+	wait
+}
+
+# instructions_of FILE: of a single-user server that runs FILE.
+instructions_of()
+{
+	(cd / && as_server_user valgrind --tool=callgrind --callgrind-out-file="$work/callgrind.out" \
+		"$work/tree/bin/postgres" --single -F -c shared_buffers=256MB -c cfp.cache_size=256MB \
+		-c search_path=cfp,public -D "$work/data" "$db") <"$1" >/dev/null 2>"$work/callgrind.log"
+	if grep -E '(ERROR|FATAL|PANIC): ' "$work/callgrind.log" >&2; then
+		return 1
+	fi
+	sed -n 's/.* Collected : //p' "$work/callgrind.log"
+}
+
+# write_loop SQL N: SQL's calls over N rows, in one statement, after loading.
+write_loop()
+{
+	echo "SELECT count(cfp_warm('bench', c::text)) FROM generate_series(10000, 10099) c"
+	echo "SELECT count($1) FROM generate_series(1, $2) g"
+}
+
+# write_statements SQL N: N statements, each a transaction.
+write_statements()
+{
+	echo 'TRUNCATE plain_history'
+	echo "SELECT count(cfp_warm('bench', c::text)) FROM generate_series(10000, 10099) c"
+	for ((i = 1; i <= $2; i++)); do
+		echo "${1//\$g/$i}"
+	done
+}
+
+# instructions TITLE WRITER SQL FEW MANY: a call's, as the difference of two
+# runs, which leaves out all that does not grow with the calls.
+instructions()
+{
+	local few many
+
+	"$2" "$3" "$4" >"$work/few.sql"
+	"$2" "$3" "$5" >"$work/many.sql"
+	few=$(instructions_of "$work/few.sql")
+	many=$(instructions_of "$work/many.sql")
+	awk -v title="$1" -v few="$few" -v many="$many" -v n=$(($5 - $4)) \
+		'BEGIN { printf "   %-58s %10.0f\n", title, (many - few) / n }'
+}
+
+if command -v perf >/dev/null; then
+	query "$db" "
+		CREATE TABLE names AS SELECT 'bench' AS k, (i / 100)::text AS c, i::text AS i
+		  FROM generate_series(1000000, 1009999) i"
+	samples_of 'perf: cfp_get in a loop' '
+		DO $$ BEGIN
+			LOOP
+				PERFORM count(cfp_get(k, i, c)) FROM names;
+			END LOOP;
+		END $$'
+	samples_of 'perf: cfp_store, one a transaction, synchronous_commit = off' "
+		DO \$\$ BEGIN
+			FOR g IN 1 .. 1000000000 LOOP
+				PERFORM $store;
+				COMMIT;
+			END LOOP;
+		END \$\$"
+fi
+
+if command -v valgrind >/dev/null; then
+	in_work pg_ctl -D "$work/data" -w -m fast stop >/dev/null
+	# the first start pays for what later ones find ready
+	echo 'SELECT 1' >"$work/few.sql"
+	instructions_of "$work/few.sql" >/dev/null
+	printf '\n== callgrind: instructions a call\n'
+	instructions 'the loop and the names alone' write_loop \
+		"(1000000 + g % 10000)::text || ((1000000 + g % 10000) / 100)::text" 1000 11000
+	instructions 'cfp_get, cached, with the loop' write_loop "$get" 1000 11000
+	callgrind_annotate "$work/callgrind.out" >"$results/callgrind.get.txt" 2>/dev/null
+	instructions 'cfp_store, all in one transaction, with the loop' write_loop "$store" 1000 11000
+	callgrind_annotate "$work/callgrind.out" >"$results/callgrind.bulk_store.txt" 2>/dev/null
+	instructions 'cfp_store, a statement and transaction each' write_statements \
+		"SELECT cfp_store('bench', '$data', '1004711', '10047', \$g::bigint)" 100 1100
+	callgrind_annotate "$work/callgrind.out" >"$results/callgrind.store.txt" 2>/dev/null
+	instructions 'INSERT, a statement and transaction each' write_statements \
+		"INSERT INTO plain_history (key, collection_name, item_name, data, value_int, timestamp, status, username, updated_at, version) VALUES ('bench', '10047', '1004711', '$data', \$g, now(), 'held', 'box-office-3', clock_timestamp(), \$g)" 100 1100
+	echo "by function: bench/results/callgrind.*.txt"
+	in_work pg_ctl -D "$work/data" -l "$work/log" -w start >/dev/null
+fi

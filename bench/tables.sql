@@ -1,0 +1,31 @@
+-- What a user would have instead of cfp: the same columns in plain tables.
+
+CREATE TABLE public.plain_history (
+	key text COLLATE "C" NOT NULL,
+	collection_name text COLLATE "C" NOT NULL,
+	item_name text COLLATE "C" NOT NULL,
+	data jsonb,
+	value_int bigint,
+	value_float double precision,
+	value_string text,
+	timestamp timestamptz,
+	status text,
+	status_int integer,
+	username text,
+	updated_at timestamptz NOT NULL,
+	version integer NOT NULL,
+	txid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+	PRIMARY KEY (key, collection_name, item_name, version)
+);
+CREATE INDEX ON public.plain_history (txid);
+
+-- Latest and history as one would write them by hand: no index on txid, and
+-- room in the pages of latest, as in storage_latest.
+CREATE TABLE public.upsert_latest (
+	LIKE public.plain_history INCLUDING DEFAULTS,
+	PRIMARY KEY (key, collection_name, item_name)
+) WITH (fillfactor = 85);
+CREATE TABLE public.upsert_history (
+	LIKE public.plain_history INCLUDING DEFAULTS,
+	PRIMARY KEY (key, collection_name, item_name, version)
+);

@@ -1,0 +1,579 @@
+-- cfp 1.0: tables, functions, views and triggers.
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION cfp" to load this file. \quit
+
+----------------------------------------------------------------------------
+-- Tables
+----------------------------------------------------------------------------
+
+CREATE TABLE @extschema@.storage_history (
+	key text COLLATE "C" NOT NULL,
+	collection_name text COLLATE "C" NOT NULL,
+	item_name text COLLATE "C" NOT NULL,
+	data jsonb,
+	value_int bigint,
+	value_float double precision,
+	value_string text,
+	timestamp timestamptz,
+	status text,
+	status_int integer,
+	username text,
+	updated_at timestamptz NOT NULL,
+	version integer NOT NULL,
+	txid xid8 NOT NULL DEFAULT '2',
+	CONSTRAINT storage_history_pkey PRIMARY KEY (key, collection_name, item_name, version),
+	CONSTRAINT storage_history_one_value CHECK (num_nonnulls(value_int, value_float, value_string) <= 1)
+);
+CREATE INDEX storage_history_txid ON @extschema@.storage_history (txid);
+
+COMMENT ON TABLE @extschema@.storage_history IS 'every record ever stored: one row for each version of each item';
+COMMENT ON COLUMN @extschema@.storage_history.key IS 'first part of the name of the item';
+COMMENT ON COLUMN @extschema@.storage_history.collection_name IS 'collection of the item; empty: the key''s unnamed collection';
+COMMENT ON COLUMN @extschema@.storage_history.item_name IS 'name of the item in its collection; empty: the unnamed item';
+COMMENT ON COLUMN @extschema@.storage_history.data IS 'a JSON object, as given; NULL in a tombstone';
+COMMENT ON COLUMN @extschema@.storage_history.value_int IS 'the value, when it is an integer';
+COMMENT ON COLUMN @extschema@.storage_history.value_float IS 'the value, when it is a floating-point number';
+COMMENT ON COLUMN @extschema@.storage_history.value_string IS 'the value, when it is a string';
+COMMENT ON COLUMN @extschema@.storage_history.timestamp IS 'time the record is about: given, or in data, or the time of the transaction';
+COMMENT ON COLUMN @extschema@.storage_history.status IS 'data.status';
+COMMENT ON COLUMN @extschema@.storage_history.status_int IS 'data.status_int';
+COMMENT ON COLUMN @extschema@.storage_history.username IS 'who stored: given, or in data, or the setting cfp.username';
+COMMENT ON COLUMN @extschema@.storage_history.updated_at IS 'when cfp_store was called';
+COMMENT ON COLUMN @extschema@.storage_history.version IS 'number of the record among those of its item, from 1; a rollback may leave a gap';
+COMMENT ON COLUMN @extschema@.storage_history.txid IS 'transaction that stored the record; 2 when it was written by hand or restored';
+COMMENT ON INDEX @extschema@.storage_history_txid IS 'finds the records committed since the last flush';
+
+CREATE TABLE @extschema@.storage_latest (
+	key text COLLATE "C" NOT NULL,
+	collection_name text COLLATE "C" NOT NULL,
+	item_name text COLLATE "C" NOT NULL,
+	data jsonb,
+	value_int bigint,
+	value_float double precision,
+	value_string text,
+	timestamp timestamptz,
+	status text,
+	status_int integer,
+	username text,
+	updated_at timestamptz NOT NULL,
+	version integer NOT NULL,
+	txid xid8 NOT NULL DEFAULT '2',
+	CONSTRAINT storage_latest_pkey PRIMARY KEY (key, collection_name, item_name),
+	CONSTRAINT storage_latest_one_value CHECK (num_nonnulls(value_int, value_float, value_string) <= 1)
+) WITH (fillfactor = 85);
+
+COMMENT ON TABLE @extschema@.storage_latest IS 'newest record of each item as of the last fold, tombstones included';
+COMMENT ON COLUMN @extschema@.storage_latest.key IS 'first part of the name of the item';
+COMMENT ON COLUMN @extschema@.storage_latest.collection_name IS 'collection of the item; empty: the key''s unnamed collection';
+COMMENT ON COLUMN @extschema@.storage_latest.item_name IS 'name of the item in its collection; empty: the unnamed item';
+COMMENT ON COLUMN @extschema@.storage_latest.data IS 'a JSON object, as given; NULL in a tombstone';
+COMMENT ON COLUMN @extschema@.storage_latest.value_int IS 'the value, when it is an integer';
+COMMENT ON COLUMN @extschema@.storage_latest.value_float IS 'the value, when it is a floating-point number';
+COMMENT ON COLUMN @extschema@.storage_latest.value_string IS 'the value, when it is a string';
+COMMENT ON COLUMN @extschema@.storage_latest.timestamp IS 'time the record is about';
+COMMENT ON COLUMN @extschema@.storage_latest.status IS 'data.status';
+COMMENT ON COLUMN @extschema@.storage_latest.status_int IS 'data.status_int';
+COMMENT ON COLUMN @extschema@.storage_latest.username IS 'who stored the record';
+COMMENT ON COLUMN @extschema@.storage_latest.updated_at IS 'when cfp_store was called';
+COMMENT ON COLUMN @extschema@.storage_latest.version IS 'number of the record among those of its item';
+COMMENT ON COLUMN @extschema@.storage_latest.txid IS 'transaction that stored the record; 2 when it was written by hand or restored';
+
+CREATE TABLE @extschema@.storage_dirty (
+	key text COLLATE "C" NOT NULL,
+	collection_name text COLLATE "C" NOT NULL,
+	item_name text COLLATE "C" NOT NULL,
+	CONSTRAINT storage_dirty_pkey PRIMARY KEY (key, collection_name, item_name)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+
+COMMENT ON TABLE @extschema@.storage_dirty IS 'items flushed since the last fold: their newest record is in storage_history only';
+COMMENT ON COLUMN @extschema@.storage_dirty.key IS 'first part of the name of the item';
+COMMENT ON COLUMN @extschema@.storage_dirty.collection_name IS 'collection of the item';
+COMMENT ON COLUMN @extschema@.storage_dirty.item_name IS 'name of the item in its collection';
+
+CREATE TABLE @extschema@.storage_days (
+	date date NOT NULL,
+	started timestamptz,
+	finished timestamptz,
+	records bigint,
+	items_folded bigint,
+	backup_bytes bigint,
+	error text,
+	CONSTRAINT storage_days_pkey PRIMARY KEY (date)
+);
+
+COMMENT ON TABLE @extschema@.storage_days IS 'one row for each business date that was closed';
+COMMENT ON COLUMN @extschema@.storage_days.date IS 'the business date';
+COMMENT ON COLUMN @extschema@.storage_days.started IS 'when its close began';
+COMMENT ON COLUMN @extschema@.storage_days.finished IS 'when its close was complete';
+COMMENT ON COLUMN @extschema@.storage_days.records IS 'records flushed since the previous close';
+COMMENT ON COLUMN @extschema@.storage_days.items_folded IS 'items folded by the close';
+COMMENT ON COLUMN @extschema@.storage_days.backup_bytes IS 'size of the backups written';
+COMMENT ON COLUMN @extschema@.storage_days.error IS 'what went wrong';
+
+CREATE TABLE @extschema@.cfp_state (
+	name text COLLATE "C" NOT NULL,
+	system_identifier bigint,
+	database_oid oid,
+	snapshot pg_snapshot,
+	counter bigint,
+	date date,
+	at timestamptz,
+	CONSTRAINT cfp_state_pkey PRIMARY KEY (name)
+) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+COMMENT ON TABLE @extschema@.cfp_state IS 'where the worker of cfp stands; not dumped, valid for one database of one cluster';
+COMMENT ON COLUMN @extschema@.cfp_state.name IS 'what the row is about: dirty (the flush), reconcile (a mark), day (the end of day)';
+COMMENT ON COLUMN @extschema@.cfp_state.system_identifier IS 'cluster the row belongs to';
+COMMENT ON COLUMN @extschema@.cfp_state.database_oid IS 'database the row belongs to';
+COMMENT ON COLUMN @extschema@.cfp_state.snapshot IS 'what the last flush has seen';
+COMMENT ON COLUMN @extschema@.cfp_state.counter IS 'reconcile: raised by each transaction that changes the storage tables by hand';
+COMMENT ON COLUMN @extschema@.cfp_state.date IS 'day: the last business date whose end was reached';
+COMMENT ON COLUMN @extschema@.cfp_state.at IS 'when the row was written';
+
+CREATE TABLE @extschema@.cfp_gate ();
+
+COMMENT ON TABLE @extschema@.cfp_gate IS 'always empty; its lock keeps stores and changes of the storage tables by hand apart';
+
+REVOKE ALL ON @extschema@.storage_history, @extschema@.storage_latest, @extschema@.storage_dirty,
+	@extschema@.storage_days, @extschema@.cfp_state, @extschema@.cfp_gate FROM PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_history', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_latest', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_days', '');
+
+----------------------------------------------------------------------------
+-- Changes of the storage tables by hand
+----------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.cfp_gate_trigger() RETURNS trigger
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.cfp_gate_trigger() IS 'waits for stores, drops the cache and has the database reconciled when a storage table is changed by hand';
+
+CREATE FUNCTION @extschema@.cfp_stamp_trigger() RETURNS trigger
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.cfp_stamp_trigger() IS 'gives rows written by hand the frozen txid 2';
+
+CREATE TRIGGER cfp_gate BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.storage_history
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
+CREATE TRIGGER cfp_gate_truncate BEFORE TRUNCATE ON @extschema@.storage_history
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
+CREATE TRIGGER cfp_stamp BEFORE INSERT OR UPDATE ON @extschema@.storage_history
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_stamp_trigger();
+CREATE TRIGGER cfp_gate BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.storage_latest
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
+CREATE TRIGGER cfp_gate_truncate BEFORE TRUNCATE ON @extschema@.storage_latest
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
+CREATE TRIGGER cfp_stamp BEFORE INSERT OR UPDATE ON @extschema@.storage_latest
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_stamp_trigger();
+
+ALTER TABLE @extschema@.storage_history
+	ENABLE ALWAYS TRIGGER cfp_gate,
+	ENABLE ALWAYS TRIGGER cfp_gate_truncate,
+	ENABLE ALWAYS TRIGGER cfp_stamp;
+ALTER TABLE @extschema@.storage_latest
+	ENABLE ALWAYS TRIGGER cfp_gate,
+	ENABLE ALWAYS TRIGGER cfp_gate_truncate,
+	ENABLE ALWAYS TRIGGER cfp_stamp;
+
+COMMENT ON TRIGGER cfp_gate ON @extschema@.storage_history IS 'a change by hand: waits for stores, drops the cache, has the database reconciled';
+COMMENT ON TRIGGER cfp_gate_truncate ON @extschema@.storage_history IS 'a change by hand: waits for stores, drops the cache, has the database reconciled';
+COMMENT ON TRIGGER cfp_stamp ON @extschema@.storage_history IS 'rows written by hand carry the frozen txid 2, so that they are not flushed as new';
+COMMENT ON TRIGGER cfp_gate ON @extschema@.storage_latest IS 'a change by hand: waits for stores, drops the cache, has the database reconciled';
+COMMENT ON TRIGGER cfp_gate_truncate ON @extschema@.storage_latest IS 'a change by hand: waits for stores, drops the cache, has the database reconciled';
+COMMENT ON TRIGGER cfp_stamp ON @extschema@.storage_latest IS 'rows written by hand carry the frozen txid 2';
+
+----------------------------------------------------------------------------
+-- Writing
+----------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.cfp_store(
+	key text, data jsonb DEFAULT '{}', item_name text DEFAULT NULL, collection_name text DEFAULT NULL,
+	value "any" DEFAULT NULL, ts timestamptz DEFAULT NULL, username text DEFAULT NULL,
+	expected_version integer DEFAULT NULL)
+	RETURNS integer
+	AS 'MODULE_PATHNAME', 'cfp_store_any' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 20;
+COMMENT ON FUNCTION @extschema@.cfp_store(text, jsonb, text, text, "any", timestamptz, text, integer)
+	IS 'store a record of an item; returns its version';
+
+CREATE FUNCTION @extschema@.cfp_store(
+	key text, data jsonb, item_name text, collection_name text,
+	value text, ts timestamptz DEFAULT NULL, username text DEFAULT NULL,
+	expected_version integer DEFAULT NULL)
+	RETURNS integer
+	AS 'MODULE_PATHNAME', 'cfp_store_text' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 20;
+COMMENT ON FUNCTION @extschema@.cfp_store(text, jsonb, text, text, text, timestamptz, text, integer)
+	IS 'store a record of an item, its value a string or an untyped parameter; returns its version';
+
+CREATE FUNCTION @extschema@.cfp_delete(
+	key text, item_name text DEFAULT NULL, collection_name text DEFAULT NULL,
+	ts timestamptz DEFAULT NULL, username text DEFAULT NULL, expected_version integer DEFAULT NULL)
+	RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 20;
+COMMENT ON FUNCTION @extschema@.cfp_delete(text, text, text, timestamptz, text, integer)
+	IS 'store a tombstone; returns its version, NULL if there was nothing to delete';
+
+CREATE FUNCTION @extschema@.cfp_delete_collection(
+	key text, collection_name text DEFAULT NULL, username text DEFAULT NULL)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION @extschema@.cfp_delete_collection(text, text, text)
+	IS 'delete all items of a collection; returns how many';
+
+----------------------------------------------------------------------------
+-- Reading
+----------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.cfp_get(
+	key text, item_name text DEFAULT NULL, collection_name text DEFAULT NULL)
+	RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 5;
+COMMENT ON FUNCTION @extschema@.cfp_get(text, text, text)
+	IS 'newest record of an item; NULL when absent or deleted';
+
+CREATE FUNCTION @extschema@.cfp_get_value(
+	key text, item_name text DEFAULT NULL, collection_name text DEFAULT NULL)
+	RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 5;
+COMMENT ON FUNCTION @extschema@.cfp_get_value(text, text, text)
+	IS 'value of an item as a jsonb scalar';
+
+CREATE FUNCTION @extschema@.cfp_get_text(
+	key text, item_name text DEFAULT NULL, collection_name text DEFAULT NULL)
+	RETURNS text
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 5;
+COMMENT ON FUNCTION @extschema@.cfp_get_text(text, text, text)
+	IS 'value of an item as text';
+
+CREATE FUNCTION @extschema@.cfp_get_data(
+	key text, item_name text DEFAULT NULL, collection_name text DEFAULT NULL)
+	RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 5;
+COMMENT ON FUNCTION @extschema@.cfp_get_data(text, text, text)
+	IS 'data of an item';
+
+CREATE FUNCTION @extschema@.cfp_item(
+	key text, item_name text DEFAULT NULL, collection_name text DEFAULT NULL)
+	RETURNS @extschema@.storage_latest
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
+COMMENT ON FUNCTION @extschema@.cfp_item(text, text, text)
+	IS 'newest record of an item as a row; NULL when absent or deleted';
+
+CREATE FUNCTION @extschema@.cfp_get_collection(
+	key text, collection_name text DEFAULT NULL)
+	RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 200;
+COMMENT ON FUNCTION @extschema@.cfp_get_collection(text, text)
+	IS 'newest records of a collection: {item_name: record}';
+
+CREATE FUNCTION @extschema@.cfp_get_values(
+	key text, collection_name text DEFAULT NULL)
+	RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 200;
+COMMENT ON FUNCTION @extschema@.cfp_get_values(text, text)
+	IS 'values of a collection: {item_name: value}';
+
+CREATE FUNCTION @extschema@.cfp_get_key(key text)
+	RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000;
+COMMENT ON FUNCTION @extschema@.cfp_get_key(text)
+	IS 'all collections of a key: {collection_name: {item_name: record}}';
+
+CREATE FUNCTION @extschema@.cfp_get_collection_json(
+	key text, collection_name text DEFAULT NULL, if_none_match text DEFAULT NULL)
+	RETURNS json
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 100;
+COMMENT ON FUNCTION @extschema@.cfp_get_collection_json(text, text, text)
+	IS 'a collection as ready-made json text with an etag: {"etag": ..., "items": {item_name: record}}; NULL when the etag matches';
+
+CREATE FUNCTION @extschema@.cfp_items(
+	key text, collection_name text DEFAULT NULL, from_item text DEFAULT NULL, to_item text DEFAULT NULL,
+	max_items integer DEFAULT NULL, include_deleted boolean DEFAULT false)
+	RETURNS SETOF @extschema@.storage_latest
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 200 ROWS 100;
+COMMENT ON FUNCTION @extschema@.cfp_items(text, text, text, text, integer, boolean)
+	IS 'newest records of a collection as rows, in byte order of item_name';
+
+CREATE FUNCTION @extschema@.cfp_history(
+	key text, item_name text DEFAULT NULL, collection_name text DEFAULT NULL, max_versions integer DEFAULT NULL)
+	RETURNS SETOF @extschema@.storage_history
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 100 ROWS 20;
+COMMENT ON FUNCTION @extschema@.cfp_history(text, text, text, integer)
+	IS 'all records of an item, newest first';
+
+----------------------------------------------------------------------------
+-- Running it
+----------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.cfp_flush() RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION @extschema@.cfp_flush() IS 'have the worker flush now; returns the number of records';
+
+CREATE FUNCTION @extschema@.cfp_fold() RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION @extschema@.cfp_fold() IS 'have the worker flush and fold now; returns the number of items';
+
+CREATE FUNCTION @extschema@.cfp_warm(key text, collection_name text DEFAULT NULL) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION @extschema@.cfp_warm(text, text) IS 'load a collection into the cache; returns the number of its items, -1 when it cannot be cached';
+
+CREATE FUNCTION @extschema@.cfp_evict(key text, collection_name text DEFAULT NULL) RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10;
+COMMENT ON FUNCTION @extschema@.cfp_evict(text, text) IS 'drop a collection from the cache; false when it is not there or in use by a store';
+
+REVOKE ALL ON FUNCTION @extschema@.cfp_flush(), @extschema@.cfp_fold(),
+	@extschema@.cfp_warm(text, text), @extschema@.cfp_evict(text, text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.cfp_next_end_of_day(now timestamptz DEFAULT now()) RETURNS timestamptz
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
+COMMENT ON FUNCTION @extschema@.cfp_next_end_of_day(timestamptz) IS 'the first end of day after a time';
+
+----------------------------------------------------------------------------
+-- storage_current
+----------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.cfp_view_guard() RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION @extschema@.cfp_view_guard() IS 'internal: true, or an error for a role under row security on a storage table';
+
+CREATE FUNCTION @extschema@.cfp_whole_history() RETURNS boolean
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
+COMMENT ON FUNCTION @extschema@.cfp_whole_history() IS 'internal: must the whole history be read, because the storage tables were changed by hand or very many records are not flushed?';
+
+CREATE FUNCTION @extschema@.cfp_flushed_xmax() RETURNS xid8
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
+COMMENT ON FUNCTION @extschema@.cfp_flushed_xmax() IS 'internal: the last flush has seen nothing from this transaction on';
+
+CREATE FUNCTION @extschema@.cfp_flushed_xip() RETURNS xid8[]
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
+COMMENT ON FUNCTION @extschema@.cfp_flushed_xip() IS 'internal: earlier transactions that were in progress at the last flush';
+
+CREATE FUNCTION @extschema@.cfp_pending_rows() RETURNS SETOF @extschema@.storage_history
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION @extschema@.cfp_pending_rows() IS 'internal: newest record of each item stored in this transaction';
+
+CREATE FUNCTION @extschema@.cfp_pending_version(key text, collection_name text, item_name text) RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION @extschema@.cfp_pending_version(text, text, text) IS 'internal: newest version of an item stored in this transaction, or 0';
+
+CREATE FUNCTION @extschema@.cfp_value_jsonb(value_int bigint, value_float double precision, value_string text) RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
+COMMENT ON FUNCTION @extschema@.cfp_value_jsonb(bigint, double precision, text) IS 'internal: the one value that is not NULL as a jsonb scalar';
+
+-- The newest record of each item.  It is in storage_latest, unless the history
+-- has a newer one; such an item is in storage_dirty, or has records the last
+-- flush has not seen.  An item comes out of exactly one branch, and a
+-- condition on the names goes to an index in each of them.
+CREATE VIEW @extschema@.storage_current AS
+SELECT r.*, @extschema@.cfp_value_jsonb(r.value_int, r.value_float, r.value_string) AS value
+FROM (
+	-- folded, and nothing newer in the history
+	SELECT l.*
+	FROM @extschema@.storage_latest l
+	WHERE @extschema@.cfp_view_guard()
+		AND l.version >= @extschema@.cfp_pending_version(l.key, l.collection_name, l.item_name)
+		AND ((SELECT h.version
+			  FROM @extschema@.storage_history h
+			  WHERE h.key = l.key AND h.collection_name = l.collection_name AND h.item_name = l.item_name
+			  ORDER BY h.version DESC
+			  LIMIT 1) > l.version) IS NOT TRUE
+	UNION ALL
+	-- flushed since the fold
+	SELECT d.key, d.collection_name, d.item_name,
+		n.data, n.value_int, n.value_float, n.value_string, n.timestamp,
+		n.status, n.status_int, n.username, n.updated_at, n.version, n.txid
+	FROM @extschema@.storage_dirty d
+		CROSS JOIN LATERAL (
+			SELECT h.*
+			FROM @extschema@.storage_history h
+			WHERE h.key = d.key AND h.collection_name = d.collection_name AND h.item_name = d.item_name
+			ORDER BY h.version DESC
+			LIMIT 1) n
+	WHERE @extschema@.cfp_view_guard()
+		AND NOT @extschema@.cfp_whole_history()
+		AND n.version >= @extschema@.cfp_pending_version(d.key, d.collection_name, d.item_name)
+		AND NOT EXISTS (
+			SELECT FROM @extschema@.storage_latest l
+			WHERE l.key = d.key AND l.collection_name = d.collection_name AND l.item_name = d.item_name
+				AND l.version >= n.version)
+	UNION ALL
+	-- not flushed yet: found by txid alone (OFFSET 0), as an item may have very
+	-- many flushed versions; the upper bound is for the planner's estimate
+	SELECT n.*
+	FROM (
+			SELECT DISTINCT ON (u.key, u.collection_name, u.item_name) u.*
+			FROM (
+				SELECT h.*
+				FROM @extschema@.storage_history h
+				WHERE @extschema@.cfp_view_guard()
+					AND NOT @extschema@.cfp_whole_history()
+					AND (h.txid >= @extschema@.cfp_flushed_xmax() AND h.txid <= '18446744073709551615'
+						 OR h.txid = ANY (@extschema@.cfp_flushed_xip()))
+				OFFSET 0) u
+			ORDER BY u.key, u.collection_name, u.item_name, u.version DESC) n
+	WHERE n.version >= @extschema@.cfp_pending_version(n.key, n.collection_name, n.item_name)
+		AND NOT EXISTS (
+			SELECT FROM @extschema@.storage_dirty d
+			WHERE d.key = n.key AND d.collection_name = n.collection_name AND d.item_name = n.item_name)
+		AND NOT EXISTS (
+			SELECT FROM @extschema@.storage_latest l
+			WHERE l.key = n.key AND l.collection_name = n.collection_name AND l.item_name = n.item_name
+				AND l.version >= n.version)
+	UNION ALL
+	-- changed by hand, or very much not flushed: what the history has
+	SELECT n.*
+	FROM (
+			SELECT DISTINCT ON (h.key, h.collection_name, h.item_name) h.*
+			FROM @extschema@.storage_history h
+			WHERE @extschema@.cfp_view_guard()
+				AND @extschema@.cfp_whole_history()
+			ORDER BY h.key, h.collection_name, h.item_name, h.version DESC) n
+	WHERE n.version >= @extschema@.cfp_pending_version(n.key, n.collection_name, n.item_name)
+		AND NOT EXISTS (
+			SELECT FROM @extschema@.storage_latest l
+			WHERE l.key = n.key AND l.collection_name = n.collection_name AND l.item_name = n.item_name
+				AND l.version >= n.version)
+	UNION ALL
+	-- stored in this transaction
+	SELECT p.*
+	FROM @extschema@.cfp_pending_rows() p
+	WHERE @extschema@.cfp_view_guard()
+		AND NOT EXISTS (
+			SELECT FROM @extschema@.storage_history h
+			WHERE h.key = p.key AND h.collection_name = p.collection_name AND h.item_name = p.item_name
+				AND h.version >= p.version)
+		AND NOT EXISTS (
+			SELECT FROM @extschema@.storage_latest l
+			WHERE l.key = p.key AND l.collection_name = p.collection_name AND l.item_name = p.item_name
+				AND l.version >= p.version)
+) r
+WHERE r.data IS NOT NULL OR r.value_int IS NOT NULL OR r.value_float IS NOT NULL OR r.value_string IS NOT NULL;
+
+COMMENT ON VIEW @extschema@.storage_current IS 'newest record of each item, this transaction''s own included; INSERT, UPDATE and DELETE store and delete; its privileges are those of the functions';
+COMMENT ON COLUMN @extschema@.storage_current.key IS 'first part of the name of the item';
+COMMENT ON COLUMN @extschema@.storage_current.collection_name IS 'collection of the item; empty: the key''s unnamed collection';
+COMMENT ON COLUMN @extschema@.storage_current.item_name IS 'name of the item in its collection; empty: the unnamed item';
+COMMENT ON COLUMN @extschema@.storage_current.data IS 'a JSON object, as given';
+COMMENT ON COLUMN @extschema@.storage_current.value_int IS 'the value, when it is an integer';
+COMMENT ON COLUMN @extschema@.storage_current.value_float IS 'the value, when it is a floating-point number';
+COMMENT ON COLUMN @extschema@.storage_current.value_string IS 'the value, when it is a string';
+COMMENT ON COLUMN @extschema@.storage_current.timestamp IS 'time the record is about';
+COMMENT ON COLUMN @extschema@.storage_current.status IS 'data.status';
+COMMENT ON COLUMN @extschema@.storage_current.status_int IS 'data.status_int';
+COMMENT ON COLUMN @extschema@.storage_current.username IS 'who stored the record';
+COMMENT ON COLUMN @extschema@.storage_current.updated_at IS 'when cfp_store was called';
+COMMENT ON COLUMN @extschema@.storage_current.version IS 'number of the record among those of its item; UPDATE and DELETE fail if it has changed';
+COMMENT ON COLUMN @extschema@.storage_current.txid IS 'transaction that stored the record; 2 when it was written by hand or restored';
+COMMENT ON COLUMN @extschema@.storage_current.value IS 'the value as a JSON number or string';
+
+REVOKE ALL ON @extschema@.storage_current FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.cfp_current_trigger() RETURNS trigger
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.cfp_current_trigger() IS 'makes INSERT, UPDATE and DELETE on storage_current store and delete';
+
+CREATE TRIGGER cfp_current INSTEAD OF INSERT OR UPDATE OR DELETE ON @extschema@.storage_current
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_current_trigger();
+COMMENT ON TRIGGER cfp_current ON @extschema@.storage_current IS 'INSERT stores, UPDATE stores if the version is still the one read, DELETE deletes';
+
+----------------------------------------------------------------------------
+-- Statistics
+----------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.cfp_stat_row(
+	OUT worker_pid integer, OUT worker_state text,
+	OUT stores bigint, OUT gets bigint, OUT hits bigint, OUT misses bigint,
+	OUT table_reads_serializable bigint, OUT table_reads_old_snapshot bigint,
+	OUT table_reads_pruned bigint, OUT table_reads_bypassed bigint,
+	OUT table_reads_hand_change bigint, OUT table_reads_recovery bigint,
+	OUT table_reads_other bigint,
+	OUT loads bigint, OUT evictions bigint,
+	OUT cache_size bigint, OUT cache_used bigint,
+	OUT cached_collections bigint, OUT cached_bytes bigint,
+	OUT unflushed_records bigint, OUT unflushed_since timestamptz, OUT dirty_items bigint,
+	OUT progress_done bigint, OUT progress_total bigint,
+	OUT last_flush timestamptz, OUT last_fold timestamptz,
+	OUT last_error text, OUT last_error_at timestamptz, OUT stats_reset timestamptz)
+	RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION @extschema@.cfp_stat_row() IS 'what cfp_stat and cfp_stat_progress show';
+
+CREATE FUNCTION @extschema@.cfp_stat_collections_rows(
+	OUT key text, OUT collection_name text, OUT state text,
+	OUT items bigint, OUT bytes bigint, OUT hits bigint, OUT last_use timestamptz)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 1000;
+COMMENT ON FUNCTION @extschema@.cfp_stat_collections_rows() IS 'what cfp_stat_collections shows';
+
+CREATE VIEW @extschema@.cfp_stat AS
+SELECT s.worker_pid, s.worker_state,
+	@extschema@.cfp_next_end_of_day(pg_catalog.clock_timestamp()) AS next_end_of_day,
+	greatest((SELECT max(d.date) FROM @extschema@.storage_days d WHERE d.finished IS NOT NULL),
+			 (SELECT t.date FROM @extschema@.cfp_state t WHERE t.name = 'day')) AS last_closed_date,
+	s.stores, s.gets, s.hits, s.misses,
+	s.table_reads_serializable, s.table_reads_old_snapshot, s.table_reads_pruned, s.table_reads_bypassed,
+	s.table_reads_hand_change, s.table_reads_recovery, s.table_reads_other,
+	s.loads, s.evictions, s.cache_size, s.cache_used, s.cached_collections, s.cached_bytes,
+	s.unflushed_records, pg_catalog.clock_timestamp() - s.unflushed_since AS unflushed_age, s.dirty_items,
+	s.last_flush, s.last_fold, s.last_error, s.last_error_at, s.stats_reset
+FROM @extschema@.cfp_stat_row() s;
+
+COMMENT ON VIEW @extschema@.cfp_stat IS 'cfp in this database: its worker, its counters, its memory (one row)';
+COMMENT ON COLUMN @extschema@.cfp_stat.worker_pid IS 'process of the worker; NULL when there is none';
+COMMENT ON COLUMN @extschema@.cfp_stat.worker_state IS 'starting, idle, flushing, folding, reconciling, retrying (after an error); without a worker: not running, no slot (raise max_worker_processes), stepped aside (for a command on the database)';
+COMMENT ON COLUMN @extschema@.cfp_stat.next_end_of_day IS 'when storage_dirty will be folded next';
+COMMENT ON COLUMN @extschema@.cfp_stat.last_closed_date IS 'last business date whose end was reached';
+COMMENT ON COLUMN @extschema@.cfp_stat.stores IS 'records stored and committed or rolled back, tombstones included';
+COMMENT ON COLUMN @extschema@.cfp_stat.gets IS 'items and collections asked for';
+COMMENT ON COLUMN @extschema@.cfp_stat.hits IS 'of them answered from the cache';
+COMMENT ON COLUMN @extschema@.cfp_stat.misses IS 'of them loaded, or read from the tables';
+COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_serializable IS 'reads from the tables: the transaction is SERIALIZABLE';
+COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_old_snapshot IS 'reads from the tables: the snapshot is older than the cached collection';
+COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_pruned IS 'reads from the tables: the version wanted was no longer in memory';
+COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_bypassed IS 'reads from the tables: the collection did not fit into the cache';
+COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_hand_change IS 'reads from the tables: the storage tables were being changed by hand, or their triggers are off';
+COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_recovery IS 'reads from the tables: the server is a standby';
+COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_other IS 'reads from the tables for other reasons';
+COMMENT ON COLUMN @extschema@.cfp_stat.loads IS 'collections loaded into the cache';
+COMMENT ON COLUMN @extschema@.cfp_stat.evictions IS 'collections dropped to make room';
+COMMENT ON COLUMN @extschema@.cfp_stat.cache_size IS 'cfp.cache_size in bytes';
+COMMENT ON COLUMN @extschema@.cfp_stat.cache_used IS 'bytes of it in use, by all databases';
+COMMENT ON COLUMN @extschema@.cfp_stat.cached_collections IS 'collections of this database in the cache';
+COMMENT ON COLUMN @extschema@.cfp_stat.cached_bytes IS 'bytes they use';
+COMMENT ON COLUMN @extschema@.cfp_stat.unflushed_records IS 'committed records the worker has not flushed yet';
+COMMENT ON COLUMN @extschema@.cfp_stat.unflushed_age IS 'how long the first of them has waited';
+COMMENT ON COLUMN @extschema@.cfp_stat.dirty_items IS 'items flushed and not folded yet; NULL when not known';
+COMMENT ON COLUMN @extschema@.cfp_stat.last_flush IS 'end of the last flush';
+COMMENT ON COLUMN @extschema@.cfp_stat.last_fold IS 'end of the last fold';
+COMMENT ON COLUMN @extschema@.cfp_stat.last_error IS 'last error of the worker';
+COMMENT ON COLUMN @extschema@.cfp_stat.last_error_at IS 'when it happened';
+COMMENT ON COLUMN @extschema@.cfp_stat.stats_reset IS 'when the counters began';
+
+CREATE VIEW @extschema@.cfp_stat_collections AS
+SELECT c.key, c.collection_name, c.state, c.items, c.bytes, c.hits, c.last_use
+FROM @extschema@.cfp_stat_collections_rows() c;
+
+COMMENT ON VIEW @extschema@.cfp_stat_collections IS 'the collections of this database that are in the cache';
+COMMENT ON COLUMN @extschema@.cfp_stat_collections.key IS 'key of the collection';
+COMMENT ON COLUMN @extschema@.cfp_stat_collections.collection_name IS 'name of the collection';
+COMMENT ON COLUMN @extschema@.cfp_stat_collections.state IS 'loaded, or what else is going on with it';
+COMMENT ON COLUMN @extschema@.cfp_stat_collections.items IS 'items in memory, tombstones included';
+COMMENT ON COLUMN @extschema@.cfp_stat_collections.bytes IS 'memory it uses';
+COMMENT ON COLUMN @extschema@.cfp_stat_collections.hits IS 'reads it has answered since it was loaded';
+COMMENT ON COLUMN @extschema@.cfp_stat_collections.last_use IS 'when it was last used';
+
+CREATE VIEW @extschema@.cfp_stat_progress AS
+SELECT s.worker_pid, s.worker_state, s.progress_done AS done, s.progress_total AS total
+FROM @extschema@.cfp_stat_row() s
+WHERE s.worker_state IN ('flushing', 'folding', 'reconciling');
+
+COMMENT ON VIEW @extschema@.cfp_stat_progress IS 'the work the worker is doing now (no row when it is idle)';
+COMMENT ON COLUMN @extschema@.cfp_stat_progress.worker_pid IS 'process of the worker';
+COMMENT ON COLUMN @extschema@.cfp_stat_progress.worker_state IS 'what it is doing';
+COMMENT ON COLUMN @extschema@.cfp_stat_progress.done IS 'records or items done';
+COMMENT ON COLUMN @extschema@.cfp_stat_progress.total IS 'records or items in all';
+
+REVOKE ALL ON FUNCTION @extschema@.cfp_stat_row(), @extschema@.cfp_stat_collections_rows() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.cfp_stat_row(), @extschema@.cfp_stat_collections_rows() TO pg_monitor;
+REVOKE ALL ON @extschema@.cfp_stat, @extschema@.cfp_stat_collections, @extschema@.cfp_stat_progress FROM PUBLIC;
+GRANT SELECT ON @extschema@.cfp_stat, @extschema@.cfp_stat_collections, @extschema@.cfp_stat_progress TO pg_monitor;

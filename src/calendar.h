@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * calendar.h
+ *		Business dates and ends of day (DESIGN.md section 5).
+ *
+ * All functions are pure: they take the zone and the end of day.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CFP_CALENDAR_H
+#define CFP_CALENDAR_H
+
+#include "cfp.h"
+
+#include "datatype/timestamp.h"
+#include "pgtime.h"
+#include "utils/date.h"
+
+/* The zone of cfp.timezone, else the session's TimeZone. */
+extern pg_tz *cfp_calendar_zone(void);
+
+/* The first end of day strictly after `now`. */
+extern TimestampTz cfp_calendar_next(TimestampTz now, pg_tz *zone, int end_of_day);
+
+/* The last end of day at or before `now`. */
+extern TimestampTz cfp_calendar_last(TimestampTz now, pg_tz *zone, int end_of_day);
+
+/*
+ * The business date that the end of day at instant `eod` closes: an end of
+ * day before 12:00 closes the previous calendar date, else its own.
+ */
+extern DateADT cfp_calendar_date(TimestampTz eod, pg_tz *zone, int end_of_day);
+
+#endif							/* CFP_CALENDAR_H */

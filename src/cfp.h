@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * cfp.h
+ *		What every room of cfp shares: names, limits, shared-memory set-up.
+ *
+ * Data flows through the rooms in this order:
+ *
+ *		sql_api -> record -> pending -> history (tables) and cache (memory)
+ *		collection (load, read, evict) sits on cache and history
+ *		flush, fold: run by worker, which launcher keeps alive and requests asks
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CFP_H
+#define CFP_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "storage/lwlock.h"
+
+/* The extension's name, and the name of every log prefix and worker type. */
+#define CFP_EXTENSION_NAME	"cfp"
+
+/* Names together (key, collection, item) must fit a btree entry. */
+#define CFP_MAX_NAME_BYTES	2000
+
+/*
+ * Names.  Not NUL-terminated; the bytes belong to the caller (usually they
+ * point into function arguments).  "No name" is the empty string, never NULL.
+ */
+typedef struct CfpCollectionName
+{
+	const char *key;
+	const char *collection;
+	int			key_len;
+	int			collection_len;
+} CfpCollectionName;
+
+typedef struct CfpItemName
+{
+	CfpCollectionName in;
+	const char *item;
+	int			item_len;
+} CfpItemName;
+
+/* True when cfp was in shared_preload_libraries, so shared memory is there. */
+extern bool cfp_preloaded;
+
+/* Throws 55000 with the setting to make, unless cfp was preloaded. */
+extern void cfp_require_preload(void);
+
+/*
+ * LWLock tranche of the locks of cfp outside the cache; CFP_LWLOCKS of them
+ * are named ones: GetNamedLWLockTranche(CFP_TRANCHE)[CFP_LOCK_...].lock.
+ */
+#define CFP_TRANCHE			"cfp"
+
+enum
+{
+	CFP_LOCK_DATABASES,			/* the array of databases */
+	CFP_LOCK_LAUNCHER,
+	CFP_LWLOCKS
+};
+
+#endif							/* CFP_H */

@@ -1,0 +1,169 @@
+/*-------------------------------------------------------------------------
+ *
+ * database.h
+ *		The shared entry of each database that uses cfp.
+ *
+ * A fixed array in main shared memory, one entry a database, found by its
+ * oid.  It carries what the cache of the database depends on (generation,
+ * running hand-made changes), the counters of cfp_stat, and the meeting
+ * point of sessions and the database's worker.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CFP_DATABASE_H
+#define CFP_DATABASE_H
+
+#include "cfp.h"
+
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/spin.h"
+
+#define CFP_MAX_DATABASES	512
+#define CFP_MAX_REQUESTS	32	/* waiting at once in one database */
+
+/* Why a read went to the tables instead of the cache. */
+typedef enum CfpTableRead
+{
+	CFP_READ_SERIALIZABLE,		/* isolation level */
+	CFP_READ_OLD_SNAPSHOT,		/* snapshot older than the cached collection */
+	CFP_READ_PRUNED,			/* the version wanted was cut from the chain */
+	CFP_READ_BYPASSED,			/* memory ran out, or a table-mode store */
+	CFP_READ_HAND_CHANGE,		/* storage tables changed by hand, or triggers off */
+	CFP_READ_RECOVERY,			/* standby */
+	CFP_READ_OTHER,				/* parallel mode, no shared memory */
+	CFP_READ_REASONS
+} CfpTableRead;
+
+/* Counters; kept per backend during a transaction, added up at its end. */
+typedef struct CfpCounts
+{
+	uint64		stores;
+	uint64		gets;			/* items and collections asked for */
+	uint64		hits;			/* answered from the cache */
+	uint64		misses;			/* had to load or read tables */
+	uint64		loads;
+	uint64		evictions;
+	uint64		table_reads[CFP_READ_REASONS];
+} CfpCounts;
+
+#define CFP_NCOUNTS		(sizeof(CfpCounts) / sizeof(uint64))
+
+typedef enum CfpWorkerState
+{
+	CFP_WORKER_NONE,			/* no worker process */
+	CFP_WORKER_STARTING,
+	CFP_WORKER_IDLE,
+	CFP_WORKER_FLUSHING,
+	CFP_WORKER_FOLDING,
+	CFP_WORKER_RECONCILING,
+	CFP_WORKER_RETRYING			/* sleeping after an error */
+} CfpWorkerState;
+
+typedef enum CfpRequestKind
+{
+	CFP_REQUEST_FLUSH,
+	CFP_REQUEST_FOLD
+} CfpRequestKind;
+
+typedef enum CfpRequestState
+{
+	CFP_REQUEST_FREE, CFP_REQUEST_WAITING, CFP_REQUEST_RUNNING,
+	CFP_REQUEST_DONE, CFP_REQUEST_FAILED
+} CfpRequestState;
+
+typedef struct CfpRequest
+{
+	CfpRequestKind kind;
+	CfpRequestState state;
+	int			owner_pid;		/* 0: the asker has left; worker frees it */
+	int64		result;
+	int			sqlerrcode;
+	char		message[256];
+	char		detail[256];
+	char		hint[256];
+} CfpRequest;
+
+typedef struct CfpDatabase
+{
+	Oid			dboid;			/* InvalidOid: free; protected by the array lock */
+
+	/* The cache (cache.c, collection.c). */
+	pg_atomic_uint64 generation;	/* raised when all cached is to be dropped */
+	pg_atomic_uint32 hand_changes;	/* transactions changing tables by hand now */
+
+	/* Flow from commits to the worker (pending.c adds, flush.c reads). */
+	pg_atomic_uint64 committed; /* records committed since server start */
+	pg_atomic_uint64 flushed;	/* value of committed that the last flush had
+								 * seen before it took its snapshot */
+	pg_atomic_uint64 oldest_unflushed;	/* TimestampTz of the first commit after
+										 * the last flush; 0 none */
+
+	pg_atomic_uint64 counts[CFP_NCOUNTS];
+	pg_atomic_uint64 stats_reset;	/* TimestampTz */
+
+	/* The worker; lock protects all that follows. */
+	LWLock		lock;
+	int			worker_pid;		/* 0: none */
+	Latch	   *worker_latch;	/* NULL when there is no worker */
+	CfpWorkerState worker_state;
+	bool		no_slot;		/* launcher could not start a worker */
+	bool		not_installed;	/* worker looked: the extension is not here */
+	bool		worker_failed;	/* the last one ended with an error */
+	uint32		installs;		/* raised by each CREATE EXTENSION committed, so
+								 * that a worker that looked before it does
+								 * not set not_installed after it */
+	int			stepping_aside; /* commands (DROP DATABASE ...) that need the
+								 * worker away; see launcher.c */
+	TimestampTz last_flush;
+	TimestampTz last_fold;
+	TimestampTz last_error_at;
+	char		last_error[256];
+	int64		dirty_items;	/* rows of storage_dirty, -1 unknown */
+	int64		progress_done;
+	int64		progress_total;
+	CfpRequest	requests[CFP_MAX_REQUESTS];
+	ConditionVariable request_cv;
+} CfpDatabase;
+
+/* This transaction's counts so far. */
+extern CfpCounts cfp_counts;
+
+/*
+ * The entry of this database, made when missing.  Throws 55000 when not
+ * preloaded, 53400 when the array is full.  Never moves or goes away while
+ * a session is connected to the database.
+ */
+extern CfpDatabase *cfp_my_database(void);
+
+/* The entry of any database, or NULL. */
+extern CfpDatabase *cfp_find_database(Oid dboid, bool create);
+
+/* The databases that have an entry, palloc'd. */
+extern Oid *cfp_list_databases(int *noids);
+
+/*
+ * Free the entries of these databases, which are known to be dropped.  One
+ * that still has a worker or a command running on it stays.  Cannot throw.
+ */
+extern void cfp_forget_databases(const Oid *oids, int noids);
+
+/* Wake the database's worker, if there is one.  Cannot throw. */
+extern void cfp_wake_worker(CfpDatabase *db);
+
+/* Add cfp_counts to the shared counters and clear them.  Cannot throw. */
+extern void cfp_counts_flush(void);
+
+/*
+ * Called in the commit callback with the number of records committed: raise
+ * committed, note the time of the oldest, wake the worker when it should
+ * look.  Cannot throw, allocates nothing.
+ */
+extern void cfp_database_note_commit(CfpDatabase *db, uint64 nrecords);
+
+extern Size cfp_database_shmem_size(void);
+extern void cfp_database_shmem_init(void);
+
+#endif							/* CFP_DATABASE_H */

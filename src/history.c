@@ -1,0 +1,880 @@
+/*-------------------------------------------------------------------------
+ *
+ * history.c
+ *		The one place that reads and writes the storage tables directly.
+ *
+ * Writing: pending.c inserts a transaction's records at pre-commit (or
+ * earlier, when there are very many).  Reading: collection.c loads the cache
+ * and answers what the cache may not; pending.c looks up versions of items
+ * that are not cached.
+ *
+ * What is true of an item is its newest record, of storage_history and
+ * storage_latest together.  Three ways lead there, all under one snapshot:
+ *
+ *	- one item: one backward descent of the history's primary key, and one
+ *	  look-up in latest;
+ *	- a collection: latest, with the items in storage_dirty taken from the
+ *	  history and the rows not yet flushed (by the index on txid) on top;
+ *	- a collection by skip scan: latest merged with a walk along the history's
+ *	  primary key that skips what is old.  Under SERIALIZABLE, where each gap
+ *	  read must be locked; while the database is marked to be reconciled; and
+ *	  when very many rows are not flushed yet.
+ *
+ * The scans use no SPI: neither the caller's privileges nor row security may
+ * filter them.  Locks: ACCESS SHARE on what is read until the end of the
+ * transaction, as for any query; ROW EXCLUSIVE on the history when writing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "history.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/index.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/xid8.h"
+
+/* From this many rows on, pages are filled as COPY fills them. */
+#define BULK_ROWS			1000
+
+/* Rows handed to the table access method at once. */
+#define BATCH_ROWS			1000
+
+/* More rows not yet flushed than this, and the collection is skip scanned. */
+#define MAX_UNFLUSHED_ROWS	2000
+
+/* Versions of one item to step over before descending anew. */
+#define SKIP_AFTER			4
+
+/* ---------- writing ---------- */
+
+static void
+fill_slot(TupleTableSlot *slot, const CfpHistoryRow *row, uint64 txid)
+{
+	int			natts = slot->tts_tupleDescriptor->natts;
+
+	ExecClearTuple(slot);
+	for (int i = CFP_NCOLS; i < natts; i++)
+		slot->tts_isnull[i] = true;
+	slot->tts_values[CFP_COL_KEY] = PointerGetDatum(row->key);
+	slot->tts_values[CFP_COL_COLLECTION] = PointerGetDatum(row->collection);
+	slot->tts_values[CFP_COL_ITEM] = PointerGetDatum(row->item);
+	slot->tts_isnull[CFP_COL_KEY] = false;
+	slot->tts_isnull[CFP_COL_COLLECTION] = false;
+	slot->tts_isnull[CFP_COL_ITEM] = false;
+	cfp_record_to_row(row->record, slot->tts_values, slot->tts_isnull);
+	slot->tts_values[CFP_COL_TXID] =
+		FullTransactionIdGetDatum(FullTransactionIdFromU64(txid));
+	slot->tts_isnull[CFP_COL_TXID] = false;
+	ExecStoreVirtualTuple(slot);
+}
+
+static void
+insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
+{
+	EState	   *estate = CreateExecutorState();
+	ResultRelInfo *target = makeNode(ResultRelInfo);
+	BulkInsertState bistate = nrows >= BULK_ROWS ? GetBulkInsertState() : NULL;
+	CommandId	cid = GetCurrentCommandId(true);
+	uint64		txid = U64FromFullTransactionId(GetTopFullTransactionId());
+	int			nslots = Min(nrows, BATCH_ROWS);
+	TupleTableSlot **slots = palloc(nslots * sizeof(TupleTableSlot *));
+	MemoryContext batch_cxt = AllocSetContextCreate(CurrentMemoryContext,
+													"cfp insert",
+													ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_cxt;
+
+	InitResultRelInfo(target, rel, 0, NULL, 0);
+	ExecOpenIndices(target, false);
+	for (int i = 0; i < nslots; i++)
+		slots[i] = table_slot_create(rel, NULL);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	old_cxt = MemoryContextSwitchTo(batch_cxt);
+	for (int done = 0; done < nrows; done += nslots)
+	{
+		int			n = Min(nslots, nrows - done);
+
+		for (int i = 0; i < n; i++)
+		{
+			fill_slot(slots[i], &rows[done + i], txid);
+			slots[i]->tts_tableOid = RelationGetRelid(rel);
+			if (rel->rd_att->constr)
+				ExecConstraints(target, slots[i], estate);
+		}
+		table_multi_insert(rel, slots, n, cid, 0, bistate);
+		for (int i = 0; i < n; i++)
+		{
+			if (target->ri_NumIndices > 0)
+				cfp_insert_index_tuples(target, slots[i], estate);
+			ExecClearTuple(slots[i]);
+			ResetPerTupleExprContext(estate);
+		}
+		MemoryContextReset(batch_cxt);
+		CHECK_FOR_INTERRUPTS();
+	}
+	MemoryContextSwitchTo(old_cxt);
+	PopActiveSnapshot();
+
+	if (bistate)
+		FreeBulkInsertState(bistate);
+	table_finish_bulk_insert(rel, 0);
+	for (int i = 0; i < nslots; i++)
+		ExecDropSingleTupleTableSlot(slots[i]);
+	pfree(slots);
+	ExecCloseIndices(target);
+	MemoryContextDelete(batch_cxt);
+	FreeExecutorState(estate);
+}
+
+void
+cfp_history_insert(const CfpHistoryRow *rows, int nrows)
+{
+	const CfpTables *tables = cfp_tables();
+	Oid			pkey = tables->history_pkey;
+	Relation	rel = table_open(tables->history, RowExclusiveLock);
+	MemoryContext cxt = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		insert_rows(rel, rows, nrows);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		char	   *pkey_name;
+
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
+			error->constraint_name == NULL)
+			PG_RE_THROW();
+		pkey_name = get_rel_name(pkey);
+		if (pkey_name == NULL || strcmp(error->constraint_name, pkey_name) != 0)
+			PG_RE_THROW();
+		FlushErrorState();
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not store: another transaction has stored the same version"),
+				 error->detail ? errdetail_internal("%s", error->detail) : 0,
+				 errhint("Retry the transaction.")));
+	}
+	PG_END_TRY();
+	table_close(rel, NoLock);
+}
+
+/* ---------- scanning an index of a table ---------- */
+
+typedef struct TableScan
+{
+	Relation	table;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} TableScan;
+
+static void
+scan_open(TableScan *s, Oid table, Oid index, Snapshot snapshot, int nkeys)
+{
+	s->table = table_open(table, AccessShareLock);
+	s->index = index_open(index, AccessShareLock);
+	s->scan = cfp_index_beginscan(s->table, s->index, snapshot, nkeys);
+	s->slot = table_slot_create(s->table, NULL);
+}
+
+/* As many keys as the scan was opened with. */
+static inline void
+scan_start(TableScan *s, ScanKey keys)
+{
+	index_rescan(s->scan, keys, s->scan->numberOfKeys, NULL, 0);
+}
+
+static inline bool
+scan_next(TableScan *s, ScanDirection direction)
+{
+	CHECK_FOR_INTERRUPTS();
+	return index_getnext_slot(s->scan, direction, s->slot);
+}
+
+static void
+scan_close(TableScan *s)
+{
+	index_endscan(s->scan);
+	ExecDropSingleTupleTableSlot(s->slot);
+	index_close(s->index, NoLock);
+	table_close(s->table, NoLock);
+}
+
+/* attno is the index column's number, from 1. */
+static inline void
+text_key(ScanKey key, int attno, StrategyNumber strategy, text *value)
+{
+	ScanKeyInit(key, attno, strategy,
+				strategy == BTEqualStrategyNumber ? F_TEXTEQ :
+				strategy == BTGreaterStrategyNumber ? F_TEXT_GT :
+				strategy == BTGreaterEqualStrategyNumber ? F_TEXT_GE : F_TEXT_LE,
+				PointerGetDatum(value));
+}
+
+static inline text *
+slot_text(TupleTableSlot *slot, int column)
+{
+	return DatumGetTextPP(slot->tts_values[column]);
+}
+
+/* The record in a slot of history or latest; in CurrentMemoryContext. */
+static CfpRecord *
+slot_record(TupleTableSlot *slot, uint64 *txid)
+{
+	slot_getsomeattrs(slot, CFP_NCOLS);
+	if (txid)
+		*txid = U64FromFullTransactionId(DatumGetFullTransactionId(slot->tts_values[CFP_COL_TXID]));
+	return cfp_record_from_row(slot->tts_values, slot->tts_isnull);
+}
+
+static inline int32
+slot_version(TupleTableSlot *slot)
+{
+	slot_getsomeattrs(slot, CFP_COL_VERSION + 1);
+	return DatumGetInt32(slot->tts_values[CFP_COL_VERSION]);
+}
+
+static int
+compare_names(const char *a, int a_len, const char *b, int b_len)
+{
+	int			cmp = memcmp(a, b, Min(a_len, b_len));
+
+	return cmp != 0 ? cmp : a_len - b_len;
+}
+
+/* ---------- one item ---------- */
+
+static void
+item_keys(ScanKey keys, const CfpItemName *name)
+{
+	text_key(&keys[0], 1, BTEqualStrategyNumber,
+			 cstring_to_text_with_len(name->in.key, name->in.key_len));
+	text_key(&keys[1], 2, BTEqualStrategyNumber,
+			 cstring_to_text_with_len(name->in.collection, name->in.collection_len));
+	text_key(&keys[2], 3, BTEqualStrategyNumber,
+			 cstring_to_text_with_len(name->item, name->item_len));
+}
+
+CfpRecord *
+cfp_table_read_item(Snapshot snapshot, const CfpItemName *name, uint64 *txid)
+{
+	CfpTables	tables = *cfp_tables();
+	ScanKeyData keys[3];
+	TableScan	history;
+	TableScan	latest;
+	CfpRecord  *record = NULL;
+
+	item_keys(keys, name);
+	scan_open(&history, tables.history, tables.history_pkey, snapshot, 3);
+	scan_start(&history, keys);
+	if (scan_next(&history, BackwardScanDirection))
+		record = slot_record(history.slot, txid);
+	scan_close(&history);
+
+	scan_open(&latest, tables.latest, tables.latest_pkey, snapshot, 3);
+	scan_start(&latest, keys);
+	if (scan_next(&latest, ForwardScanDirection) &&
+		(record == NULL || slot_version(latest.slot) > record->version))
+		record = slot_record(latest.slot, txid);
+	scan_close(&latest);
+	return record;
+}
+
+CfpRecord *
+cfp_table_read_version(Snapshot snapshot, const CfpItemName *name, int32 version)
+{
+	CfpTables	tables = *cfp_tables();
+	ScanKeyData keys[4];
+	TableScan	history;
+	CfpRecord  *record = NULL;
+
+	item_keys(keys, name);
+	ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(version));
+	scan_open(&history, tables.history, tables.history_pkey, snapshot, 4);
+	scan_start(&history, keys);
+	if (scan_next(&history, ForwardScanDirection))
+		record = slot_record(history.slot, NULL);
+	scan_close(&history);
+	return record;
+}
+
+void
+cfp_table_read_versions(Snapshot snapshot, const CfpItemName *name, int max_versions,
+						CfpTableRowCallback callback, void *arg)
+{
+	CfpTables	tables = *cfp_tables();
+	ScanKeyData keys[3];
+	TableScan	history;
+	int			given = 0;
+
+	item_keys(keys, name);
+	scan_open(&history, tables.history, tables.history_pkey, snapshot, 3);
+	scan_start(&history, keys);
+	while ((max_versions <= 0 || given < max_versions) &&
+		   scan_next(&history, BackwardScanDirection))
+	{
+		uint64		txid;
+		CfpRecord  *record = slot_record(history.slot, &txid);
+		bool		go_on = callback(name->item, name->item_len, record, txid, arg);
+
+		pfree(record);
+		given++;
+		if (!go_on)
+			break;
+	}
+	scan_close(&history);
+}
+
+/* ---------- the cursor ---------- */
+
+/* A row of cfp_state by name; false when the snapshot sees none. */
+static bool
+state_row(TableScan *scan, const char *name)
+{
+	ScanKeyData key;
+
+	text_key(&key, 1, BTEqualStrategyNumber, cstring_to_text(name));
+	scan_start(scan, &key);
+	if (!scan_next(scan, ForwardScanDirection))
+		return false;
+	slot_getallattrs(scan->slot);
+	return true;
+}
+
+/* "xmin:xmax:xid,xid": the text form is the type's only interface. */
+static void
+cursor_parse(CfpCursor *cursor, char *text)
+{
+	char	   *p = strchr(text, ':') + 1;
+	char	   *end;
+	int			n = 0;
+
+	cursor->xmax = strtou64(p, &end, 10);
+	cursor->xip = palloc((strlen(end) / 2 + 1) * sizeof(uint64));
+	for (p = end + 1; *p != '\0'; p = *end == ',' ? end + 1 : end)
+		cursor->xip[n++] = strtou64(p, &end, 10);
+	cursor->nxip = n;
+}
+
+void
+cfp_cursor_read(Snapshot snapshot, CfpCursor *cursor)
+{
+	CfpTables	tables = *cfp_tables();
+	TableScan	state;
+
+	/* Never flushed: everything but what is frozen is new. */
+	cursor->xmax = FirstNormalTransactionId;
+	cursor->nxip = 0;
+	cursor->xip = NULL;
+
+	scan_open(&state, tables.state, tables.state_pkey, snapshot, 1);
+	cursor->reconcile = state_row(&state, "reconcile");
+	if (state_row(&state, "dirty"))
+	{
+		TupleTableSlot *slot = state.slot;
+
+		if (slot->tts_isnull[1] || slot->tts_isnull[2] || slot->tts_isnull[3] ||
+			(uint64) DatumGetInt64(slot->tts_values[1]) != GetSystemIdentifier() ||
+			DatumGetObjectId(slot->tts_values[2]) != MyDatabaseId)
+			cursor->reconcile = true;
+		else
+			cursor_parse(cursor, OidOutputFunctionCall(F_PG_SNAPSHOT_OUT,
+													   slot->tts_values[3]));
+	}
+	scan_close(&state);
+}
+
+/* ---------- a collection ---------- */
+
+/* The row a stream stands at. */
+typedef struct StreamRow
+{
+	text	   *item;
+	CfpRecord  *record;
+	uint64		txid;
+} StreamRow;
+
+/*
+ * What the history adds to latest, in byte order of item name: by skip scan,
+ * or from storage_dirty and the rows not yet flushed.
+ */
+typedef struct HistoryStream
+{
+	bool		skip;
+	Snapshot	snapshot;
+	MemoryContext cxt;			/* of the row the stream stands at */
+	StreamRow	row;
+	bool		done;
+
+	/* keys: collection, and the bounds of the range */
+	ScanKeyData keys[4];
+	int			nkeys;			/* 3, or 4 with an upper bound */
+
+	TableScan	newest;			/* for descents to one item */
+
+	/* skip scan: the slot after the one returned, already fetched */
+	TableScan	walk;
+	bool		started;
+	bool		have_next;
+	TupleTableSlot *ahead;
+
+	/* dirty and unflushed */
+	TableScan	dirty;
+	bool		have_dirty;
+	StreamRow  *unflushed;		/* sorted by item, newest of each */
+	int			nunflushed;
+	int			next_unflushed;
+} HistoryStream;
+
+static int
+compare_stream_rows(const void *a, const void *b)
+{
+	const StreamRow *x = a;
+	const StreamRow *y = b;
+	int			cmp = compare_names(VARDATA_ANY(x->item), VARSIZE_ANY_EXHDR(x->item),
+									VARDATA_ANY(y->item), VARSIZE_ANY_EXHDR(y->item));
+
+	if (cmp != 0)
+		return cmp;
+	return x->record->version > y->record->version ? -1 : 1;	/* newest first */
+}
+
+static text *
+copy_text(const text *t)
+{
+	return cstring_to_text_with_len(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
+}
+
+static inline bool
+text_is(const text *t, const char *name, int len)
+{
+	return VARSIZE_ANY_EXHDR(t) == len && memcmp(VARDATA_ANY(t), name, len) == 0;
+}
+
+static inline bool
+in_range(const text *item, const CfpItemRange *range)
+{
+	const char *name = VARDATA_ANY(item);
+	int			len = VARSIZE_ANY_EXHDR(item);
+
+	return range == NULL ||
+		((range->from == NULL ||
+		  compare_names(name, len, range->from, range->from_len) >= 0) &&
+		 (range->to == NULL ||
+		  compare_names(name, len, range->to, range->to_len) <= 0));
+}
+
+/*
+ * Rows of the collection not yet flushed, into stream->unflushed.  False when
+ * there are too many (of all collections) to look through.
+ */
+static bool
+collect_unflushed(HistoryStream *stream, const CfpTables *tables,
+				  const CfpCursor *cursor, const CfpCollectionName *name,
+				  const CfpItemRange *range)
+{
+	TableScan	scan;
+	ScanKeyData key;
+	int			seen = 0;
+	int			allocated = 64;
+	int			n = 0;
+
+	stream->unflushed = palloc(allocated * sizeof(StreamRow));
+	scan_open(&scan, tables->history, tables->history_txid, stream->snapshot, 1);
+	for (int i = -1; i < cursor->nxip && seen <= MAX_UNFLUSHED_ROWS; i++)
+	{
+		/* All from xmax on, then each that was running below it. */
+		if (i < 0)
+			ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_XID8GE,
+						FullTransactionIdGetDatum(FullTransactionIdFromU64(cursor->xmax)));
+		else
+			ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_XID8EQ,
+						FullTransactionIdGetDatum(FullTransactionIdFromU64(cursor->xip[i])));
+		scan_start(&scan, &key);
+		while (scan_next(&scan, ForwardScanDirection))
+		{
+			if (++seen > MAX_UNFLUSHED_ROWS)
+				break;
+			slot_getsomeattrs(scan.slot, CFP_COL_ITEM + 1);
+			if (!text_is(slot_text(scan.slot, CFP_COL_KEY), name->key, name->key_len) ||
+				!text_is(slot_text(scan.slot, CFP_COL_COLLECTION), name->collection,
+						 name->collection_len) ||
+				!in_range(slot_text(scan.slot, CFP_COL_ITEM), range))
+				continue;
+			if (n == allocated)
+			{
+				allocated *= 2;
+				stream->unflushed = repalloc(stream->unflushed,
+											 allocated * sizeof(StreamRow));
+			}
+			stream->unflushed[n].item = copy_text(slot_text(scan.slot, CFP_COL_ITEM));
+			stream->unflushed[n].record = slot_record(scan.slot, &stream->unflushed[n].txid);
+			n++;
+		}
+	}
+	scan_close(&scan);
+	if (seen > MAX_UNFLUSHED_ROWS)
+		return false;
+
+	/* Newest of each item. */
+	if (n > 1)
+		qsort(stream->unflushed, n, sizeof(StreamRow), compare_stream_rows);
+	for (int i = 0; i < n; i++)
+	{
+		StreamRow  *last = &stream->unflushed[stream->nunflushed - 1];
+
+		if (stream->nunflushed > 0 &&
+			text_is(last->item, VARDATA_ANY(stream->unflushed[i].item),
+					VARSIZE_ANY_EXHDR(stream->unflushed[i].item)))
+			continue;
+		stream->unflushed[stream->nunflushed++] = stream->unflushed[i];
+	}
+	return true;
+}
+
+/* The newest record of stream->row.item by one descent; false when none. */
+static bool
+descend_to_newest(HistoryStream *stream)
+{
+	ScanKeyData keys[3];
+
+	keys[0] = stream->keys[0];
+	keys[1] = stream->keys[1];
+	text_key(&keys[2], 3, BTEqualStrategyNumber, stream->row.item);
+	scan_start(&stream->newest, keys);
+	if (!scan_next(&stream->newest, BackwardScanDirection))
+		return false;
+	stream->row.record = slot_record(stream->newest.slot, &stream->row.txid);
+	return true;
+}
+
+/*
+ * Walk along the primary key: the last version before the item changes is the
+ * newest.  An item of many versions is left by a descent to its newest and a
+ * new start behind it, so that each gap between items is passed over.
+ */
+static void
+skip_scan_next(HistoryStream *stream)
+{
+	TableScan  *scan = &stream->walk;
+	TupleTableSlot *current;
+	int			stepped = 0;
+
+	if (!stream->started)
+	{
+		scan_start(scan, stream->keys);
+		stream->have_next = scan_next(scan, ForwardScanDirection);
+		stream->started = true;
+	}
+	if (!stream->have_next)
+	{
+		stream->done = true;
+		return;
+	}
+
+	/* scan->slot holds the first version of the next item. */
+	slot_getsomeattrs(scan->slot, CFP_COL_ITEM + 1);
+	stream->row.item = copy_text(slot_text(scan->slot, CFP_COL_ITEM));
+	for (;;)
+	{
+		text	   *item;
+
+		current = scan->slot;
+		scan->slot = stream->ahead;
+		stream->ahead = current;
+		stream->have_next = scan_next(scan, ForwardScanDirection);
+		if (!stream->have_next)
+			break;
+		slot_getsomeattrs(scan->slot, CFP_COL_ITEM + 1);
+		item = slot_text(scan->slot, CFP_COL_ITEM);
+		if (!text_is(item, VARDATA_ANY(stream->row.item),
+					 VARSIZE_ANY_EXHDR(stream->row.item)))
+			break;
+		if (++stepped >= SKIP_AFTER)
+		{
+			ScanKeyData keys[4];
+
+			if (!descend_to_newest(stream))
+				elog(ERROR, "newest record of an item has vanished from one snapshot");
+			memcpy(keys, stream->keys, sizeof(keys));
+			text_key(&keys[2], 3, BTGreaterStrategyNumber, stream->row.item);
+			scan_start(scan, keys);
+			stream->have_next = scan_next(scan, ForwardScanDirection);
+			return;
+		}
+	}
+	stream->row.record = slot_record(stream->ahead, &stream->row.txid);
+}
+
+/* The next of storage_dirty and the unflushed rows, merged. */
+static void
+dirty_next(HistoryStream *stream)
+{
+	for (;;)
+	{
+		StreamRow  *unflushed = stream->next_unflushed < stream->nunflushed ?
+			&stream->unflushed[stream->next_unflushed] : NULL;
+		int			cmp;
+
+		if (!stream->have_dirty && unflushed == NULL)
+		{
+			stream->done = true;
+			return;
+		}
+		if (stream->have_dirty)
+			slot_getsomeattrs(stream->dirty.slot, CFP_COL_ITEM + 1);
+		if (!stream->have_dirty)
+			cmp = 1;
+		else if (unflushed == NULL)
+			cmp = -1;
+		else
+		{
+			text	   *item = slot_text(stream->dirty.slot, CFP_COL_ITEM);
+
+			cmp = compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
+								VARDATA_ANY(unflushed->item),
+								VARSIZE_ANY_EXHDR(unflushed->item));
+		}
+		if (cmp >= 0)
+			stream->next_unflushed++;
+		if (cmp > 0)
+		{
+			stream->row = *unflushed;
+			return;
+		}
+
+		/* In dirty: the history's newest includes the unflushed one. */
+		stream->row.item = copy_text(slot_text(stream->dirty.slot, CFP_COL_ITEM));
+		stream->have_dirty = scan_next(&stream->dirty, ForwardScanDirection);
+		if (descend_to_newest(stream))
+			return;
+	}
+}
+
+static void
+stream_next(HistoryStream *stream)
+{
+	MemoryContext old;
+
+	MemoryContextReset(stream->cxt);
+	old = MemoryContextSwitchTo(stream->cxt);
+	if (stream->skip)
+		skip_scan_next(stream);
+	else
+		dirty_next(stream);
+	MemoryContextSwitchTo(old);
+}
+
+static void
+stream_open(HistoryStream *stream, const CfpTables *tables, Snapshot snapshot,
+			const CfpCollectionName *name, const CfpItemRange *range)
+{
+	memset(stream, 0, sizeof(*stream));
+	stream->snapshot = snapshot;
+	stream->cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp history stream",
+										ALLOCSET_DEFAULT_SIZES);
+	text_key(&stream->keys[0], 1, BTEqualStrategyNumber,
+			 cstring_to_text_with_len(name->key, name->key_len));
+	text_key(&stream->keys[1], 2, BTEqualStrategyNumber,
+			 cstring_to_text_with_len(name->collection, name->collection_len));
+	/* Always a lower bound, the third: the skip scan moves it as it goes. */
+	if (range && range->from)
+		text_key(&stream->keys[2], 3, BTGreaterEqualStrategyNumber,
+				 cstring_to_text_with_len(range->from, range->from_len));
+	else
+		text_key(&stream->keys[2], 3, BTGreaterEqualStrategyNumber,
+				 cstring_to_text(""));
+	stream->nkeys = 3;
+	if (range && range->to)
+		text_key(&stream->keys[stream->nkeys++], 3, BTLessEqualStrategyNumber,
+				 cstring_to_text_with_len(range->to, range->to_len));
+
+	if (IsolationIsSerializable())
+		stream->skip = true;
+	else
+	{
+		CfpCursor	cursor;
+
+		cfp_cursor_read(snapshot, &cursor);
+		stream->skip = cursor.reconcile ||
+			!collect_unflushed(stream, tables, &cursor, name, range);
+	}
+
+	scan_open(&stream->newest, tables->history, tables->history_pkey, snapshot, 3);
+	if (stream->skip)
+	{
+		scan_open(&stream->walk, tables->history, tables->history_pkey, snapshot,
+				  stream->nkeys);
+		stream->ahead = table_slot_create(stream->walk.table, NULL);
+	}
+	else
+	{
+		scan_open(&stream->dirty, tables->dirty, tables->dirty_pkey, snapshot,
+				  stream->nkeys);
+		scan_start(&stream->dirty, stream->keys);
+		stream->have_dirty = scan_next(&stream->dirty, ForwardScanDirection);
+	}
+	stream_next(stream);
+}
+
+static void
+stream_close(HistoryStream *stream)
+{
+	if (stream->skip)
+	{
+		ExecDropSingleTupleTableSlot(stream->ahead);
+		scan_close(&stream->walk);
+	}
+	else
+		scan_close(&stream->dirty);
+	scan_close(&stream->newest);
+	MemoryContextDelete(stream->cxt);
+}
+
+void
+cfp_table_read_collection(Snapshot snapshot, const CfpCollectionName *name,
+						  const CfpItemRange *range,
+						  CfpTableRowCallback callback, void *arg)
+{
+	CfpTables	tables = *cfp_tables();
+	HistoryStream stream;
+	TableScan	latest;
+	MemoryContext scan_cxt = AllocSetContextCreate(CurrentMemoryContext,
+												   "cfp collection read",
+												   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext row_cxt = AllocSetContextCreate(scan_cxt, "cfp collection row",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scan_cxt);
+	bool		have_latest;
+	bool		go_on = true;
+
+	stream_open(&stream, &tables, snapshot, name, range);
+	scan_open(&latest, tables.latest, tables.latest_pkey, snapshot, stream.nkeys);
+	scan_start(&latest, stream.keys);
+	have_latest = scan_next(&latest, ForwardScanDirection);
+
+	MemoryContextSwitchTo(row_cxt);
+	while (go_on && (have_latest || !stream.done))
+	{
+		text	   *item = NULL;
+		int			cmp;
+
+		if (have_latest)
+		{
+			slot_getsomeattrs(latest.slot, CFP_COL_ITEM + 1);
+			item = slot_text(latest.slot, CFP_COL_ITEM);
+		}
+		if (!have_latest)
+			cmp = 1;
+		else if (stream.done)
+			cmp = -1;
+		else
+			cmp = compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
+								VARDATA_ANY(stream.row.item),
+								VARSIZE_ANY_EXHDR(stream.row.item));
+
+		/* Both have the item: the higher version is true. */
+		if (cmp < 0 ||
+			(cmp == 0 && slot_version(latest.slot) > stream.row.record->version))
+		{
+			uint64		txid;
+			CfpRecord  *record = slot_record(latest.slot, &txid);
+
+			go_on = callback(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
+							 record, txid, arg);
+		}
+		else
+			go_on = callback(VARDATA_ANY(stream.row.item),
+							 VARSIZE_ANY_EXHDR(stream.row.item),
+							 stream.row.record, stream.row.txid, arg);
+		MemoryContextReset(row_cxt);
+		if (cmp <= 0)
+			have_latest = scan_next(&latest, ForwardScanDirection);
+		if (cmp >= 0)
+			stream_next(&stream);
+	}
+	MemoryContextSwitchTo(scan_cxt);
+	scan_close(&latest);
+	stream_close(&stream);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scan_cxt);
+}
+
+/* ---------- the collections of a key ---------- */
+
+/* Distinct collection names below a key in one table, by skip scan. */
+static List *
+distinct_collections(Snapshot snapshot, Oid table, Oid index, text *key)
+{
+	TableScan	scan;
+	ScanKeyData keys[2];
+	List	   *names = NIL;
+
+	text_key(&keys[0], 1, BTEqualStrategyNumber, key);
+	text_key(&keys[1], 2, BTGreaterEqualStrategyNumber, cstring_to_text(""));
+	scan_open(&scan, table, index, snapshot, 2);
+	for (;;)
+	{
+		text	   *name;
+
+		scan_start(&scan, keys);
+		if (!scan_next(&scan, ForwardScanDirection))
+			break;
+		slot_getsomeattrs(scan.slot, CFP_COL_COLLECTION + 1);
+		name = copy_text(slot_text(scan.slot, CFP_COL_COLLECTION));
+		names = lappend(names, name);
+		text_key(&keys[1], 2, BTGreaterStrategyNumber, name);
+	}
+	scan_close(&scan);
+	return names;
+}
+
+List *
+cfp_table_collections(Snapshot snapshot, const char *key, int key_len)
+{
+	CfpTables	tables = *cfp_tables();
+	text	   *key_text = cstring_to_text_with_len(key, key_len);
+	List	   *a = distinct_collections(snapshot, tables.history,
+										 tables.history_pkey, key_text);
+	List	   *b = distinct_collections(snapshot, tables.latest,
+										 tables.latest_pkey, key_text);
+	List	   *merged = NIL;
+	int			i = 0,
+				j = 0;
+
+	while (i < list_length(a) || j < list_length(b))
+	{
+		text	   *x = i < list_length(a) ? list_nth(a, i) : NULL;
+		text	   *y = j < list_length(b) ? list_nth(b, j) : NULL;
+		int			cmp = x == NULL ? 1 : y == NULL ? -1 :
+		compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
+					  VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
+
+		merged = lappend(merged, cmp <= 0 ? x : y);
+		if (cmp <= 0)
+			i++;
+		if (cmp >= 0)
+			j++;
+	}
+	return merged;
+}

@@ -1,0 +1,547 @@
+/*-------------------------------------------------------------------------
+ *
+ * tables.c
+ *		Where the extension's tables are in this database, and who may use them.
+ *
+ * Called at the start of every store and read.  What is found in the system
+ * catalogs is remembered in this backend; invalidation callbacks only mark
+ * it as to be looked up again, they look at nothing themselves:
+ *
+ *		relcache of one of the tables or the view	tables and privileges
+ *		schemas, subscriptions						tables
+ *		roles, memberships							privileges
+ *
+ * Autovacuum sends such invalidations all day, so looking again is kept to
+ * catalog look-ups: no relation is opened and no lock is taken, which also
+ * makes it safe where waiting is not (pre-commit).  pg_extension sends no
+ * invalidations a backend could ask for, but DROP EXTENSION drops the tables;
+ * while the extension is not installed each call looks again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cfp.h"
+#include "tables.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation_d.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_trigger.h"
+#include "catalog/pg_type_d.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/catcache.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+typedef struct ColumnSpec
+{
+	const char *name;
+	Oid			type;
+} ColumnSpec;
+
+static const ColumnSpec storage_columns[] = {
+	{"key", TEXTOID},
+	{"collection_name", TEXTOID},
+	{"item_name", TEXTOID},
+	{"data", JSONBOID},
+	{"value_int", INT8OID},
+	{"value_float", FLOAT8OID},
+	{"value_string", TEXTOID},
+	{"timestamp", TIMESTAMPTZOID},
+	{"status", TEXTOID},
+	{"status_int", INT4OID},
+	{"username", TEXTOID},
+	{"updated_at", TIMESTAMPTZOID},
+	{"version", INT4OID},
+	{"txid", XID8OID},
+};
+
+static const ColumnSpec state_columns[] = {
+	{"name", TEXTOID},
+	{"system_identifier", INT8OID},
+	{"database_oid", OIDOID},
+	{"snapshot", PG_SNAPSHOTOID},
+	{"counter", INT8OID},
+	{"date", DATEOID},
+	{"at", TIMESTAMPTZOID},
+};
+
+/* dirty's columns are the names, the first three of a storage table. */
+#define DIRTY_COLUMNS		3
+
+static const AttrNumber latest_key[] = {1, 2, 3};
+static const AttrNumber history_key[] = {1, 2, 3, 13};
+static const AttrNumber history_txid_key[] = {14};
+static const AttrNumber dirty_key[] = {1, 2, 3};
+static const AttrNumber state_key[] = {1};
+
+/* What is remembered; good while the counts are those it was made at. */
+static CfpTables tables;
+static bool tables_valid = false;
+static uint64 table_invalidations = 0;
+
+/* Privileges of the users last asked about. */
+#define USERS_REMEMBERED	4
+
+#define MAY_READ			0x01
+#define MAY_STORE			0x02
+#define MAY_DELETE			0x04
+#define MAY_READ_HISTORY	0x08
+#define NO_ROW_SECURITY		0x10
+
+typedef struct UserRights
+{
+	Oid			user;
+	uint8		rights;			/* those found so far */
+} UserRights;
+
+static UserRights users[USERS_REMEMBERED];
+static int	next_user = 0;
+
+static void
+forget_rights(void)
+{
+	memset(users, 0, sizeof(users));
+}
+
+static void
+forget_tables(void)
+{
+	tables_valid = false;
+	table_invalidations++;
+	forget_rights();
+}
+
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid ||
+		relid == tables.history || relid == tables.latest ||
+		relid == tables.dirty || relid == tables.state ||
+		relid == tables.gate || relid == tables.days ||
+		relid == tables.current)
+		forget_tables();
+}
+
+static void
+schema_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	forget_tables();
+}
+
+static void
+role_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	forget_rights();
+}
+
+void
+cfp_tables_init(void)
+{
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, schema_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(SUBSCRIPTIONRELMAP, schema_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, role_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, role_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(DATABASEOID, role_changed, (Datum) 0);
+}
+
+/* The extension and its schema; false when it is not installed. */
+static bool
+find_extension(Oid *extension, Oid *schema)
+{
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum(CFP_EXTENSION_NAME));
+	rel = table_open(ExtensionRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		Form_pg_extension form = (Form_pg_extension) GETSTRUCT(tuple);
+
+		*extension = form->oid;
+		*schema = form->extnamespace;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+Oid
+cfp_table_oid(const char *name)
+{
+	Oid			extension,
+				schema;
+
+	if (!find_extension(&extension, &schema))
+		return InvalidOid;
+	return get_relname_relid(name, schema);
+}
+
+/*
+ * All errors about the tables' shape.  What is wrong is a complete clause.
+ */
+static void pg_attribute_noreturn()
+table_unusable(Oid schema, const char *table, const char *wrong)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cfp cannot use table \"%s\": %s",
+					quote_qualified_identifier(get_namespace_name(schema), table),
+					wrong),
+			 errhint("Undo the change, or save the rows of storage_history and storage_latest with COPY, "
+					 "run DROP EXTENSION cfp and CREATE EXTENSION cfp, and copy them back.")));
+}
+
+/* The relation's oid; it must exist and be of this kind. */
+static Oid
+find_relation(Oid schema, const char *name, char relkind)
+{
+	Oid			relid = get_relname_relid(name, schema);
+
+	if (!OidIsValid(relid))
+		table_unusable(schema, name, "it is missing");
+	if (get_rel_relkind(relid) != relkind)
+		table_unusable(schema, name,
+					   relkind == RELKIND_VIEW ? "it is not a view" : "it is not an ordinary table");
+	return relid;
+}
+
+/* The table must begin with these columns; names must compare by bytes. */
+static void
+check_columns(Oid schema, const char *table, Oid relid,
+			  const ColumnSpec *columns, int ncolumns)
+{
+	for (int i = 0; i < ncolumns; i++)
+	{
+		HeapTuple	tuple = SearchSysCacheAttName(relid, columns[i].name);
+		Form_pg_attribute form;
+
+		if (!HeapTupleIsValid(tuple))
+			table_unusable(schema, table,
+						   psprintf("column \"%s\" is missing", columns[i].name));
+		form = (Form_pg_attribute) GETSTRUCT(tuple);
+		if (form->attnum != i + 1)
+			table_unusable(schema, table,
+						   psprintf("column \"%s\" is not its column number %d",
+									columns[i].name, i + 1));
+		if (form->atttypid != columns[i].type)
+			table_unusable(schema, table,
+						   psprintf("column \"%s\" has type %s instead of %s",
+									columns[i].name,
+									format_type_be(form->atttypid),
+									format_type_be(columns[i].type)));
+		if (i < DIRTY_COLUMNS && form->atttypid == TEXTOID &&
+			form->attcollation != C_COLLATION_OID)
+			table_unusable(schema, table,
+						   psprintf("column \"%s\" does not have collation \"C\"",
+									columns[i].name));
+		ReleaseSysCache(tuple);
+	}
+}
+
+/*
+ * A valid btree of the table over exactly these columns (the primary key) or
+ * beginning with them; InvalidOid when there is none.
+ */
+static Oid
+find_index(Oid relid, bool primary, const AttrNumber *columns, int ncolumns)
+{
+	Oid			result = InvalidOid;
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_index_indrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	rel = table_open(IndexRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, IndexIndrelidIndexId, true, NULL, 1, &key);
+	while (!OidIsValid(result) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
+		HeapTuple	class_tuple;
+
+		if (!form->indisvalid || !form->indisready || !form->indislive)
+			continue;
+		if (primary ? !form->indisprimary : !heap_attisnull(tuple, Anum_pg_index_indpred, NULL))
+			continue;
+		if (primary ? form->indnkeyatts != ncolumns : form->indnkeyatts < ncolumns)
+			continue;
+		if (memcmp(form->indkey.values, columns, ncolumns * sizeof(AttrNumber)) != 0)
+			continue;
+
+		class_tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(form->indexrelid));
+		if (!HeapTupleIsValid(class_tuple))
+			continue;
+		if (((Form_pg_class) GETSTRUCT(class_tuple))->relam == BTREE_AM_OID)
+			result = form->indexrelid;
+		ReleaseSysCache(class_tuple);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return result;
+}
+
+static Oid
+find_primary_key(Oid schema, const char *table, Oid relid,
+				 const AttrNumber *columns, int ncolumns)
+{
+	Oid			index = find_index(relid, true, columns, ncolumns);
+
+	if (!OidIsValid(index))
+		table_unusable(schema, table, "its primary key is missing or has other columns");
+	return index;
+}
+
+/*
+ * Are the triggers that tell cfp of hand-made changes there, and do they fire
+ * for everybody?
+ */
+static bool
+triggers_enabled(Oid relid)
+{
+	int			enabled = 0;
+	Relation	rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(relid));
+	rel = table_open(TriggerRelationId, AccessShareLock);
+	scan = systable_beginscan(rel, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		if (form->tgenabled == TRIGGER_FIRES_ALWAYS &&
+			(strcmp(NameStr(form->tgname), "cfp_gate") == 0 ||
+			 strcmp(NameStr(form->tgname), "cfp_gate_truncate") == 0 ||
+			 strcmp(NameStr(form->tgname), "cfp_stamp") == 0))
+			enabled++;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return enabled == 3;
+}
+
+/* Does a subscription of this database write to the table? */
+static bool
+is_subscribed(Oid relid)
+{
+	CatCList   *list = SearchSysCacheList1(SUBSCRIPTIONRELMAP, ObjectIdGetDatum(relid));
+	bool		result = list->n_members > 0;
+
+	ReleaseSysCacheList(list);
+	return result;
+}
+
+static void
+look_up(CfpTables *found)
+{
+	Oid			schema = found->schema;
+	HeapTuple	tuple;
+
+	found->history = find_relation(schema, "storage_history", RELKIND_RELATION);
+	found->latest = find_relation(schema, "storage_latest", RELKIND_RELATION);
+	found->dirty = find_relation(schema, "storage_dirty", RELKIND_RELATION);
+	found->days = find_relation(schema, "storage_days", RELKIND_RELATION);
+	found->state = find_relation(schema, "cfp_state", RELKIND_RELATION);
+	found->gate = find_relation(schema, "cfp_gate", RELKIND_RELATION);
+	found->current = find_relation(schema, "storage_current", RELKIND_VIEW);
+
+	check_columns(schema, "storage_history", found->history,
+				  storage_columns, lengthof(storage_columns));
+	check_columns(schema, "storage_latest", found->latest,
+				  storage_columns, lengthof(storage_columns));
+	check_columns(schema, "storage_dirty", found->dirty,
+				  storage_columns, DIRTY_COLUMNS);
+	check_columns(schema, "cfp_state", found->state,
+				  state_columns, lengthof(state_columns));
+
+	found->history_pkey = find_primary_key(schema, "storage_history", found->history,
+										   history_key, lengthof(history_key));
+	found->latest_pkey = find_primary_key(schema, "storage_latest", found->latest,
+										  latest_key, lengthof(latest_key));
+	found->dirty_pkey = find_primary_key(schema, "storage_dirty", found->dirty,
+										 dirty_key, lengthof(dirty_key));
+	found->state_pkey = find_primary_key(schema, "cfp_state", found->state,
+										 state_key, lengthof(state_key));
+	found->history_txid = find_index(found->history, false,
+									 history_txid_key, lengthof(history_txid_key));
+	if (!OidIsValid(found->history_txid))
+		table_unusable(schema, "storage_history", "its index on txid is missing");
+
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(found->history));
+	if (!HeapTupleIsValid(tuple))
+		table_unusable(schema, "storage_history", "it is missing");
+	found->owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+
+	found->cacheable = triggers_enabled(found->history) && triggers_enabled(found->latest) &&
+		!is_subscribed(found->history) && !is_subscribed(found->latest);
+}
+
+const CfpTables *
+cfp_tables_if_installed(void)
+{
+	CfpTables	found = {0};
+	uint64		invalidations = table_invalidations;
+
+	if (likely(tables_valid))
+		return &tables;
+	if (!find_extension(&found.extension, &found.schema))
+		return NULL;
+
+	/*
+	 * An invalidation that comes during the look-up is for the next call: the
+	 * callback cannot tell whether it concerns tables found just now.
+	 */
+	look_up(&found);
+	tables = found;
+	tables_valid = (invalidations == table_invalidations);
+	return &tables;
+}
+
+const CfpTables *
+cfp_tables(void)
+{
+	const CfpTables *result = cfp_tables_if_installed();
+
+	if (unlikely(result == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"%s\" is not installed in database \"%s\"",
+						CFP_EXTENSION_NAME, get_database_name(MyDatabaseId)),
+				 errhint("Run CREATE EXTENSION cfp in this database.")));
+	return result;
+}
+
+/* What is remembered of the current user; room is made when nothing is. */
+static UserRights *
+my_rights(void)
+{
+	Oid			user = GetUserId();
+	UserRights *rights;
+
+	for (int i = 0; i < USERS_REMEMBERED; i++)
+	{
+		if (users[i].user == user)
+			return &users[i];
+	}
+
+	rights = &users[next_user];
+	next_user = (next_user + 1) % USERS_REMEMBERED;
+	rights->user = user;
+	rights->rights = 0;
+	return rights;
+}
+
+static void pg_attribute_noreturn()
+permission_denied(const char *kind, const char *relation, const char *needed,
+				  const char *grant)
+{
+	char	   *name = quote_qualified_identifier(get_namespace_name(cfp_tables()->schema),
+												  relation);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for cfp: %s on %s %s is needed",
+					needed, kind, relation),
+			 errhint("GRANT %s ON %s TO %s;", grant, name,
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+static void
+check_row_security(const CfpTables *t, UserRights *rights)
+{
+	const char *name = NULL;
+
+	if (rights->rights & NO_ROW_SECURITY)
+		return;
+	if (check_enable_rls(t->history, InvalidOid, true) == RLS_ENABLED)
+		name = "storage_history";
+	else if (check_enable_rls(t->latest, InvalidOid, true) == RLS_ENABLED)
+		name = "storage_latest";
+	if (name != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cfp does not support row security on table \"%s\"",
+						quote_qualified_identifier(get_namespace_name(t->schema), name)),
+				 errdetail("Row security is active on it for role \"%s\".",
+						   GetUserNameFromId(GetUserId(), false)),
+				 errhint("Use a view or functions of your own over cfp to show a role some of the items only, "
+						 "or run ALTER TABLE ... DISABLE ROW LEVEL SECURITY.")));
+	rights->rights |= NO_ROW_SECURITY;
+}
+
+void
+cfp_check_row_security(void)
+{
+	const CfpTables *t = cfp_tables();
+
+	check_row_security(t, my_rights());
+}
+
+void
+cfp_check_privilege(AclMode mode)
+{
+	const CfpTables *t = cfp_tables();
+	UserRights *rights = my_rights();
+	uint8		wanted = mode == ACL_SELECT ? MAY_READ :
+		mode == ACL_DELETE ? MAY_DELETE : MAY_STORE;
+
+	if (likely((rights->rights & (wanted | NO_ROW_SECURITY)) == (wanted | NO_ROW_SECURITY)))
+		return;
+
+	if (pg_class_aclcheck(t->current, rights->user, mode) != ACLCHECK_OK)
+	{
+		if (wanted == MAY_READ)
+			permission_denied("view", "storage_current", "SELECT", "SELECT");
+		else if (wanted == MAY_DELETE)
+			permission_denied("view", "storage_current", "DELETE", "DELETE");
+		else
+			permission_denied("view", "storage_current", "INSERT or UPDATE", "INSERT, UPDATE");
+	}
+	rights->rights |= wanted;
+	check_row_security(t, rights);
+}
+
+void
+cfp_check_history_privilege(void)
+{
+	const CfpTables *t = cfp_tables();
+	UserRights *rights = my_rights();
+
+	if (likely((rights->rights & (MAY_READ_HISTORY | NO_ROW_SECURITY)) ==
+			   (MAY_READ_HISTORY | NO_ROW_SECURITY)))
+		return;
+
+	if (pg_class_aclcheck(t->history, rights->user, ACL_SELECT) != ACLCHECK_OK)
+		permission_denied("table", "storage_history", "SELECT", "SELECT");
+	rights->rights |= MAY_READ_HISTORY;
+	check_row_security(t, rights);
+}

@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * tables.h
+ *		Where the extension's tables are in this database, and who may use them.
+ *
+ * Everything here is remembered per backend and forgotten on invalidation
+ * (relcache for the tables, pg_extension, pg_namespace, roles), so a call is
+ * a few comparisons.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CFP_TABLES_H
+#define CFP_TABLES_H
+
+#include "cfp.h"
+
+#include "utils/acl.h"
+
+typedef struct CfpTables
+{
+	Oid			extension;
+	Oid			schema;
+	Oid			owner;			/* of storage_history */
+	Oid			history;
+	Oid			history_pkey;
+	Oid			history_txid;	/* btree on txid */
+	Oid			latest;
+	Oid			latest_pkey;
+	Oid			dirty;
+	Oid			dirty_pkey;
+	Oid			days;
+	Oid			state;
+	Oid			state_pkey;
+	Oid			gate;
+	Oid			current;		/* the view storage_current */
+	bool		cacheable;		/* gate triggers enabled on both tables, no
+								 * subscription writes to them */
+} CfpTables;
+
+/*
+ * The tables of this database.  The pointer stays good until the next time
+ * invalidations are accepted (so: copy what must outlive a lock acquisition).
+ * Needs a transaction.  Throws 55000 with a hint when the extension is not
+ * installed here, or a storage table is missing or altered (names the table
+ * and the column).
+ */
+extern const CfpTables *cfp_tables(void);
+
+/* The same without an error: NULL when the extension is not installed here. */
+extern const CfpTables *cfp_tables_if_installed(void);
+
+/*
+ * The oid of one of the extension's tables, whatever state the tables are
+ * in; InvalidOid when there is none of this name.  Throws nothing.
+ */
+extern Oid	cfp_table_oid(const char *name);
+
+/*
+ * The current user must hold the privilege (ACL_SELECT, ACL_INSERT |
+ * ACL_UPDATE meaning either, ACL_DELETE) on storage_current, and row
+ * security must not be active for it on a storage table.  Throws 42501 whose
+ * hint prints the GRANT, or 0A000.  Cheap when asked again by the same user.
+ */
+extern void cfp_check_privilege(AclMode mode);
+
+/* The same for SELECT on storage_history (cfp_history). */
+extern void cfp_check_history_privilege(void);
+
+/* Row security alone: throws 0A000 when it is active on a storage table. */
+extern void cfp_check_row_security(void);
+
+/* Register the invalidation callbacks; called once by _PG_init. */
+extern void cfp_tables_init(void);
+
+#endif							/* CFP_TABLES_H */

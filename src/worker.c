@@ -1,0 +1,889 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *		The worker of a database: when to flush, reconcile, fold, close a day.
+ *
+ * Started by the launcher (launcher.c).  It alone writes storage_latest and
+ * storage_dirty.  Its life: claim the shared entry, connect, see whether the
+ * extension is here, then do what is due and sleep on its latch.
+ *
+ * What is due:
+ *	- requests (requests.c), always first;
+ *	- a flush at the start, when cfp.batch_size records wait, when the oldest
+ *	  has waited cfp.flush_interval, and 200 ms after the last commit;
+ *	- reconciling, once the mark has not changed for cfp.flush_interval and no
+ *	  transaction changes the tables by hand;
+ *	- the close of a date whose end of day has passed.  The first start in a
+ *	  database only records where its days begin.
+ *
+ * An error in a piece of work is caught: logged (the same one at most once a
+ * minute), kept for cfp_stat, given to those who asked; the piece is tried
+ * again after 1 s, doubling to 60 s, the others go on meanwhile.  There is
+ * no fold while the database is marked to be reconciled.
+ *
+ * Ends: SIGTERM cancels what runs, a lock wait included, as a query cancel
+ * does, so that the end is the loop's own and nothing is logged; then it
+ * flushes once more, unless a command waits for it to step aside.  A reload
+ * ends it too; the launcher starts the next at once, and that one connects
+ * anew and so sees settings made per database.  So does DROP EXTENSION.
+ *
+ * Plans: the worker's statements all go by key, and must do so whatever the
+ * statistics say, the more as it keeps its plans while empty tables grow.
+ * So the ways of planning that read whole tables are off in this process;
+ * reconciling, which does read them whole, in index order, turns the merge
+ * join on for itself.
+ *
+ * Locks: the entry's lock for moments (database.c).  Heavyweight locks as
+ * the statements take them; the worker never touches cfp_gate.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cfp.h"
+
+#include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "libpq/pqsignal.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/bufmgr.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "calendar.h"
+#include "settings.h"
+#include "tables.h"
+#include "worker.h"
+
+#define IDLE_FLUSH			200		/* ms without a commit before a flush */
+#define LONGEST_SLEEP		60000	/* ms */
+#define FIRST_RETRY			1000	/* ms after an error, doubled */
+#define LAST_RETRY			60000
+#define REPEAT_LOG			60000	/* ms before the same error is logged again */
+#define MARK_INTERVAL		30000	/* ms between looks for the mark, without cause */
+#define LAST_FLUSH_WAIT		"2s"	/* for any lock, in the last flush */
+
+bool		cfp_am_worker = false;
+
+/* The pieces of work, each with its own back-off. */
+typedef enum Piece
+{
+	PIECE_FLUSH,
+	PIECE_FOLD,
+	PIECE_RECONCILE,
+	PIECE_CLOSE,
+	PIECE_LOOK,					/* for the mark and the last date closed */
+	NPIECES
+} Piece;
+
+static const char *const piece_names[] = {
+	"flush", "fold", "reconcile", "close of day", "start of work"
+};
+
+typedef struct Retry
+{
+	TimestampTz at;				/* 0: no error */
+	int			wait;			/* ms */
+} Retry;
+
+static CfpDatabase *db = NULL;
+static MemoryContext worker_context;	/* what one turn of the loop allocates */
+static Retry retries[NPIECES];
+
+/* The error of the piece of work that failed last; good for this turn. */
+static ErrorData *failure = NULL;
+
+/* The error logged last. */
+static char logged_message[256];
+static TimestampTz logged_at = 0;
+
+/* What is known about the flow of commits. */
+static bool flush_at_start = true;
+static uint64 seen_committed = 0;
+static TimestampTz seen_at = 0;
+
+/* What is known about the mark to reconcile. */
+static bool marked = false;
+static bool may_reconcile;		/* without being asked */
+static int64 mark_counter;
+static TimestampTz mark_changed_at;
+static TimestampTz mark_looked_at = 0;
+static uint64 mark_generation;
+
+/* What is known about dates. */
+static bool days_known = false;
+static DateADT last_closed;
+static DateADT date_to_close;
+
+/*-------------------------------------------------------------------------
+ * What the worker publishes
+ *-------------------------------------------------------------------------
+ */
+
+void
+cfp_worker_report(CfpWorkerState state)
+{
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	db->worker_state = state;
+	if (state == CFP_WORKER_IDLE)
+		db->progress_done = db->progress_total = 0;
+	LWLockRelease(&db->lock);
+
+	switch (state)
+	{
+		case CFP_WORKER_FLUSHING:
+			pgstat_report_activity(STATE_RUNNING, "flush");
+			break;
+		case CFP_WORKER_FOLDING:
+			pgstat_report_activity(STATE_RUNNING, "fold");
+			break;
+		case CFP_WORKER_RECONCILING:
+			pgstat_report_activity(STATE_RUNNING, "reconcile");
+			break;
+		default:
+			pgstat_report_activity(STATE_IDLE, NULL);
+			break;
+	}
+}
+
+void
+cfp_worker_progress(int64 done, int64 total)
+{
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	db->progress_done = done;
+	db->progress_total = total;
+	LWLockRelease(&db->lock);
+}
+
+void
+cfp_worker_dirty_items(int64 items)
+{
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	db->dirty_items = items;
+	LWLockRelease(&db->lock);
+}
+
+/*-------------------------------------------------------------------------
+ * Transactions and statements
+ *-------------------------------------------------------------------------
+ */
+
+void
+cfp_worker_begin(bool one_snapshot)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	if (one_snapshot)
+		XactIsoLevel = XACT_REPEATABLE_READ;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+}
+
+void
+cfp_worker_commit(void)
+{
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(worker_context);
+}
+
+void
+cfp_set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_OVERRIDE,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/* The statement's text with the schema's quoted name put in. */
+static char *
+statement_text(const CfpStatement *statement, const char *schema)
+{
+	static const char placeholder[] = "@schema@";
+	StringInfoData text;
+	const char *from = statement->sql;
+	const char *at;
+
+	initStringInfo(&text);
+	while ((at = strstr(from, placeholder)) != NULL)
+	{
+		appendBinaryStringInfo(&text, from, at - from);
+		appendStringInfoString(&text, quote_identifier(schema));
+		from = at + strlen(placeholder);
+	}
+	appendStringInfoString(&text, from);
+	return text.data;
+}
+
+/* Throws 55000 when the extension is not installed. */
+static void
+statement_prepare(CfpStatement *statement)
+{
+	const char *schema = get_namespace_name(cfp_tables()->schema);
+	SPIPlanPtr	plan;
+
+	if (schema == NULL)
+		elog(ERROR, "the schema of extension cfp is missing");
+	if (statement->plan != NULL && strcmp(statement->schema, schema) == 0)
+		return;
+
+	if (statement->plan != NULL)
+	{
+		SPI_freeplan(statement->plan);
+		statement->plan = NULL;
+	}
+	plan = SPI_prepare(statement_text(statement, schema),
+					   statement->nargs, statement->argtypes);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare a statement of the worker: %s",
+			 SPI_result_code_string(SPI_result));
+	statement->plan = plan;
+	strlcpy(statement->schema, schema, NAMEDATALEN);
+}
+
+uint64
+cfp_statement_run(CfpStatement *statement, Datum *values, const char *nulls)
+{
+	int			result;
+
+	statement_prepare(statement);
+	result = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not run a statement of the worker: %s",
+			 SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+Datum
+cfp_statement_value(int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, isnull);
+}
+
+/*-------------------------------------------------------------------------
+ * Pieces of work
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * Is the extension here?  A DROP EXTENSION in progress is waited for (its
+ * commit wakes the worker before its invalidations are sent, but it holds
+ * its locks until they are).  Throws what cfp_tables() throws.
+ */
+static bool
+extension_is_here(Oid *extension, bool *triggers_on)
+{
+	const CfpTables *tables;
+	uint32		installs;
+
+	LWLockAcquire(&db->lock, LW_SHARED);
+	installs = db->installs;
+	LWLockRelease(&db->lock);
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	tables = cfp_tables_if_installed();
+	if (tables != NULL)
+	{
+		LockRelationOid(tables->history, AccessShareLock);
+		tables = cfp_tables_if_installed();
+	}
+	*extension = tables == NULL ? InvalidOid : tables->extension;
+	*triggers_on = tables != NULL && tables->cacheable;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(worker_context);
+
+	if (tables != NULL)
+		return true;
+
+	/* Unless it has been created since. */
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	if (db->installs == installs)
+		db->not_installed = true;
+	LWLockRelease(&db->lock);
+	return false;
+}
+
+/*
+ * See what there is: the extension, the mark, the last date closed and the
+ * one to close.  Result: whether this worker may go on.
+ */
+static bool
+look(void)
+{
+	static Oid	my_extension = InvalidOid;
+	Oid			extension;
+	TimestampTz now;
+	DateADT		due;
+	bool		triggers_on;
+	uint64		generation;
+
+	if (!extension_is_here(&extension, &triggers_on))
+		return false;
+
+	/* Dropped and created again: a new worker knows nothing of the old. */
+	if (OidIsValid(my_extension) && my_extension != extension)
+		return false;
+	my_extension = extension;
+
+	now = GetCurrentTimestamp();
+	generation = pg_atomic_read_u64(&db->generation);
+	if (marked || !triggers_on || generation != mark_generation ||
+		TimestampDifferenceExceeds(mark_looked_at, now, MARK_INTERVAL))
+	{
+		bool		was_marked = marked;
+		int64		counter = 0;
+
+		/* Changes by hand go unseen while the triggers do not fire. */
+		if (!triggers_on && !marked)
+			cfp_reconcile_mark();
+		marked = cfp_reconcile_needed(&counter);
+		if (!was_marked || counter != mark_counter || generation != mark_generation)
+			mark_changed_at = now;
+		mark_counter = counter;
+		mark_generation = generation;
+		mark_looked_at = now;
+	}
+	may_reconcile = triggers_on;
+
+	due = cfp_calendar_date(cfp_calendar_last(now, cfp_calendar_zone(),
+											  cfp_end_of_day_seconds()),
+							cfp_calendar_zone(), cfp_end_of_day_seconds());
+	if (!days_known)
+	{
+		if (!cfp_last_closed(&last_closed))
+		{
+			cfp_days_begin(due);
+			last_closed = due;
+		}
+		days_known = true;
+	}
+	date_to_close = due;
+	return true;
+}
+
+/* Throws 55006 when a transaction changes the tables by hand. */
+static void
+reconcile(void)
+{
+	if (pg_atomic_read_u32(&db->hand_changes) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("a transaction is changing the storage tables by hand"),
+				 errdetail("What it changes must be compared before the next fold."),
+				 errhint("Try again when it has ended.")));
+	cfp_worker_report(CFP_WORKER_RECONCILING);
+	cfp_reconcile_run();
+	marked = false;
+}
+
+static int64
+flush(void)
+{
+	int64		records;
+
+	cfp_worker_report(CFP_WORKER_FLUSHING);
+	records = cfp_flush_run();
+	flush_at_start = false;
+	mark_looked_at = 0;			/* a flush may find a reason to reconcile */
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	db->last_flush = GetCurrentTimestamp();
+	LWLockRelease(&db->lock);
+	return records;
+}
+
+static int64
+fold(void)
+{
+	int64		counter;
+	int64		items;
+
+	if (cfp_reconcile_needed(&counter))
+		reconcile();
+	cfp_worker_report(CFP_WORKER_FOLDING);
+	items = cfp_fold_run();
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	db->last_fold = GetCurrentTimestamp();
+	LWLockRelease(&db->lock);
+	return items;
+}
+
+static void
+close_day(void)
+{
+	TimestampTz started = GetCurrentTimestamp();
+	int64		items;
+
+	flush();
+	items = fold();
+	cfp_days_close(date_to_close, started, items);
+	if (!cfp_last_closed(&last_closed))
+		last_closed = date_to_close;
+}
+
+/*-------------------------------------------------------------------------
+ * Errors
+ *-------------------------------------------------------------------------
+ */
+
+/* Keep the error being handled, and get back to where work can be done. */
+static void
+recover(void)
+{
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(worker_context);
+	failure = CopyErrorData();
+	FlushErrorState();
+	AbortOutOfAnyTransaction();
+	LWLockReleaseAll();
+	ConditionVariableCancelSleep();
+	pgstat_report_wait_end();
+	MemoryContextSwitchTo(worker_context);
+	RESUME_INTERRUPTS();
+}
+
+/* Log the failure, keep it for cfp_stat, and set the time to try again. */
+static void
+note_failure(Piece piece)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Retry	   *retry = &retries[piece];
+	char		message[sizeof(logged_message)];
+	int			len;
+
+	retry->wait = retry->at == 0 ? FIRST_RETRY : Min(retry->wait * 2, LAST_RETRY);
+	retry->at = TimestampTzPlusMilliseconds(now, retry->wait);
+
+	/* A change by hand came in between: nothing is wrong, only to be repeated. */
+	if (failure->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		failure->sqlerrcode == ERRCODE_OBJECT_IN_USE)
+		return;
+
+	len = pg_mbcliplen(failure->message, strlen(failure->message), sizeof(message) - 1);
+	memcpy(message, failure->message, len);
+	message[len] = '\0';
+
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	strlcpy(db->last_error, message, sizeof(db->last_error));
+	db->last_error_at = now;
+	LWLockRelease(&db->lock);
+
+	if (strcmp(message, logged_message) == 0 &&
+		!TimestampDifferenceExceeds(logged_at, now, REPEAT_LOG))
+		return;
+	strlcpy(logged_message, message, sizeof(logged_message));
+	logged_at = now;
+	ereport(WARNING,
+			(errcode(failure->sqlerrcode),
+			 errmsg("cfp: %s failed: %s", piece_names[piece], failure->message),
+			 failure->detail != NULL ? errdetail_internal("%s", failure->detail) : 0,
+			 failure->hint != NULL ? errhint("%s", failure->hint) :
+			 errhint("Stores and reads go on. The worker tries again until this is remedied."),
+			 failure->context != NULL ? errcontext("%s", failure->context) : 0));
+}
+
+/*
+ * Do one piece of work; false when it failed, with the error in `failure`.
+ * *result is the piece's.
+ */
+static bool
+attempt(Piece piece, int64 *result)
+{
+	volatile bool ok = true;
+
+	PG_TRY();
+	{
+		switch (piece)
+		{
+			case PIECE_LOOK:
+				*result = look();
+				break;
+			case PIECE_FLUSH:
+				*result = flush();
+				break;
+			case PIECE_RECONCILE:
+				reconcile();
+				break;
+			case PIECE_FOLD:
+				*result = fold();
+				break;
+			case PIECE_CLOSE:
+				close_day();
+				break;
+			case NPIECES:
+				break;
+		}
+	}
+	PG_CATCH();
+	{
+		recover();
+		ok = false;
+	}
+	PG_END_TRY();
+
+	if (ok)
+	{
+		retries[piece].at = 0;
+		return true;
+	}
+
+	/* Cancelled in order to end: nothing to report. */
+	if (ShutdownRequestPending)
+		return false;
+
+	/* Nor is it when the extension was dropped meanwhile. */
+	if (piece != PIECE_LOOK)
+	{
+		ErrorData  *mine = failure;
+		int64		here;
+		bool		gone = attempt(PIECE_LOOK, &here) && !here;
+
+		failure = mine;
+		if (gone)
+			return false;
+	}
+	note_failure(piece);
+	return false;
+}
+
+/*-------------------------------------------------------------------------
+ * What is due
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * The functions below say whether something is due; if not, they lower *next
+ * to the time it will be.
+ */
+
+static bool
+retry_allowed(Piece piece, TimestampTz now, TimestampTz *next)
+{
+	if (retries[piece].at <= now)
+		return true;
+	*next = Min(*next, retries[piece].at);
+	return false;
+}
+
+static bool
+flush_due(TimestampTz now, TimestampTz *next)
+{
+	uint64		flushed = pg_atomic_read_u64(&db->flushed);
+	uint64		committed = pg_atomic_read_u64(&db->committed);
+	uint64		oldest = pg_atomic_read_u64(&db->oldest_unflushed);
+	TimestampTz due;
+
+	if (!flush_at_start && committed == flushed)
+		return false;
+	if (!retry_allowed(PIECE_FLUSH, now, next))
+		return false;
+	if (flush_at_start || committed - flushed >= (uint64) cfp_batch_size)
+		return true;
+
+	if (committed != seen_committed || seen_at > now)
+	{
+		seen_committed = committed;
+		seen_at = now;
+	}
+	due = TimestampTzPlusMilliseconds(seen_at, IDLE_FLUSH);
+	if (oldest != 0)
+		due = Min(due, TimestampTzPlusMilliseconds((TimestampTz) oldest, cfp_flush_interval));
+	if (due <= now)
+		return true;
+	*next = Min(*next, due);
+	return false;
+}
+
+static bool
+reconcile_due(TimestampTz now, TimestampTz *next)
+{
+	TimestampTz due;
+
+	if (!marked || !may_reconcile)
+		return false;
+	if (!retry_allowed(PIECE_RECONCILE, now, next))
+		return false;
+	due = TimestampTzPlusMilliseconds(mark_changed_at, cfp_flush_interval);
+	if (pg_atomic_read_u32(&db->hand_changes) > 0)
+		due = TimestampTzPlusMilliseconds(now, cfp_flush_interval);
+	if (due <= now)
+		return true;
+	*next = Min(*next, due);
+	return false;
+}
+
+/* Throws nothing: look() has used the zone before. */
+static bool
+close_due(TimestampTz now, TimestampTz *next)
+{
+	TimestampTz end = cfp_calendar_next(now, cfp_calendar_zone(),
+										cfp_end_of_day_seconds());
+
+	*next = Min(*next, end);
+	return date_to_close > last_closed && retry_allowed(PIECE_CLOSE, now, next);
+}
+
+/* Do what sessions have asked for.  False when nothing was asked. */
+static bool
+serve_requests(void)
+{
+	CfpRequestKind kind;
+	int64		result = 0;
+	bool		ok;
+
+	if (!cfp_requests_take(db, &kind))
+		return false;
+
+	ok = attempt(PIECE_FLUSH, &result);
+	if (ok && kind == CFP_REQUEST_FOLD)
+		ok = attempt(PIECE_FOLD, &result);
+	cfp_requests_finish(db, result, ok ? NULL : failure);
+	return true;
+}
+
+/*
+ * One turn of the loop: look, and do one thing that is due.  Returns false
+ * when the worker has to leave; else sets the time of the next turn.
+ */
+static bool
+turn(TimestampTz *next)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		result = 0;
+	bool		did = true;
+
+	*next = TimestampTzPlusMilliseconds(now, LONGEST_SLEEP);
+
+	if (!attempt(PIECE_LOOK, &result))
+	{
+		CfpRequestKind kind;
+
+		while (!ShutdownRequestPending && cfp_requests_take(db, &kind))
+			cfp_requests_finish(db, 0, failure);
+		*next = Min(*next, retries[PIECE_LOOK].at);
+		cfp_worker_report(CFP_WORKER_RETRYING);
+		return true;
+	}
+	if (!result)
+		return false;
+
+	if (serve_requests())
+		;
+	else if (flush_due(now, next))
+		(void) attempt(PIECE_FLUSH, &result);
+	else if (reconcile_due(now, next))
+		(void) attempt(PIECE_RECONCILE, &result);
+	else if (close_due(now, next))
+		(void) attempt(PIECE_CLOSE, &result);
+	else
+		did = false;
+
+	if (did)
+		*next = now;
+	else
+	{
+		bool		failing = false;
+
+		for (int i = 0; i < NPIECES; i++)
+			failing |= retries[i].at != 0;
+		cfp_worker_report(failing ? CFP_WORKER_RETRYING : CFP_WORKER_IDLE);
+	}
+	return true;
+}
+
+/*-------------------------------------------------------------------------
+ * Life
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * End at the next opportunity.  A query cancel gets the worker out of what it
+ * does, a lock wait included, by an error that the loop catches.
+ */
+static void
+worker_sigterm(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	ShutdownRequestPending = true;
+	QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+/* Requests that wait stay for the next worker. */
+static void
+worker_exit(int code, Datum arg)
+{
+	ErrorData	stopped = {0};
+
+	stopped.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	stopped.message = "the cfp worker of this database was stopped";
+	stopped.hint = "Try again; the server log says why it was stopped.";
+	cfp_requests_finish(db, 0, &stopped);
+
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	db->worker_pid = 0;
+	db->worker_latch = NULL;
+	db->worker_state = CFP_WORKER_NONE;
+	db->worker_failed = code != 0;
+	db->progress_done = db->progress_total = 0;
+	LWLockRelease(&db->lock);
+	ConditionVariableBroadcast(&db->request_cv);
+	cfp_launcher_wake();
+}
+
+/*
+ * Make the entry this worker's.  False when a command needs the database
+ * without sessions, when there is another worker, or no entry any more.
+ */
+static bool
+claim(Oid dboid)
+{
+	bool		mine;
+
+	db = cfp_find_database(dboid, false);
+	if (db == NULL)
+		return false;
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	mine = db->dboid == dboid && db->worker_pid == 0 && db->stepping_aside == 0;
+	if (mine)
+	{
+		db->worker_pid = MyProcPid;
+		db->worker_latch = MyLatch;
+		db->worker_state = CFP_WORKER_STARTING;
+		db->dirty_items = -1;
+	}
+	LWLockRelease(&db->lock);
+	if (mine)
+		before_shmem_exit(worker_exit, (Datum) 0);
+	return mine;
+}
+
+/* Settings that must not be what a DBA made them for sessions. */
+static void
+fix_settings(void)
+{
+	static const char *const fixed[][2] = {
+		{"session_replication_role", "replica"},
+		{"search_path", ""},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"row_security", "off"},
+		{"zero_damaged_pages", "off"},
+		/* What it writes is derived and would be written again. */
+		{"synchronous_commit", "off"},
+		/* Plans by key, see the head of this file. */
+		{"plan_cache_mode", "force_generic_plan"},
+		{"enable_seqscan", "off"},
+		{"enable_bitmapscan", "off"},
+		{"enable_hashjoin", "off"},
+		{"enable_mergejoin", "off"},
+		{"enable_hashagg", "off"},
+		{"max_parallel_workers_per_gather", "0"},
+		{"jit", "off"},
+	};
+
+	for (int i = 0; i < lengthof(fixed); i++)
+		SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* The flush before leaving: so that little is unflushed after a restart. */
+static void
+last_flush(void)
+{
+	int64		records;
+
+	LWLockAcquire(&db->lock, LW_SHARED);
+	if (db->stepping_aside > 0 || db->not_installed)
+		records = -1;
+	else
+		records = 0;
+	LWLockRelease(&db->lock);
+	if (records < 0)
+		return;
+
+	QueryCancelPending = false;
+	SetConfigOption("lock_timeout", LAST_FLUSH_WAIT, PGC_SUSET, PGC_S_OVERRIDE);
+	(void) attempt(PIECE_FLUSH, &records);
+}
+
+void
+cfp_worker_main(Datum arg)
+{
+	Oid			dboid = DatumGetObjectId(arg);
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, worker_sigterm);
+	BackgroundWorkerUnblockSignals();
+
+	if (!claim(dboid))
+		proc_exit(0);
+
+	/* A SIGTERM while connecting cancels it: then leave without a word. */
+	PG_TRY();
+	{
+		BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+	}
+	PG_CATCH();
+	{
+		if (ShutdownRequestPending)
+			proc_exit(0);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	cfp_am_worker = true;
+	fix_settings();
+	worker_context = AllocSetContextCreate(TopMemoryContext, "cfp worker",
+										   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(worker_context);
+
+	for (;;)
+	{
+		TimestampTz next;
+		long		sleep;
+
+		ResetLatch(MyLatch);
+		/* A cancel that came when nothing ran is for nothing. */
+		QueryCancelPending = false;
+		if (ShutdownRequestPending || ConfigReloadPending)
+			break;
+		HOLD_CANCEL_INTERRUPTS();
+		CHECK_FOR_INTERRUPTS();
+		RESUME_CANCEL_INTERRUPTS();
+
+		MemoryContextReset(worker_context);
+		if (!turn(&next) || ShutdownRequestPending)
+			break;
+
+		sleep = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+		pgstat_report_stat(sleep > 1000);
+		if (sleep > 0)
+			(void) WaitLatch(MyLatch,
+							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 sleep + 1, PG_WAIT_EXTENSION);
+	}
+
+	if (ShutdownRequestPending)
+		last_flush();
+	proc_exit(0);
+}

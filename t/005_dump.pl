@@ -1,0 +1,127 @@
+# pg_dump and pg_restore, in every form, into a fresh cluster.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use CfpTest;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $source = cfp_node('source', 'cfp.flush_interval = 1s');
+my $target = cfp_node('target', 'cfp.flush_interval = 1s');
+my $dir = PostgreSQL::Test::Utils::tempdir;
+
+# Folded, then flushed, then neither; tombstones; every value type; names
+# that need quoting everywhere.
+cfp_install($source);
+$source->safe_psql('postgres', q{
+SELECT cfp_store('k' || k, jsonb_build_object('n', n), 'item' || n, 'c' || c, n)
+FROM generate_series(1, 3) k, generate_series(1, 10) c, generate_series(1, 100) n;
+SELECT cfp_store('types', '{}', 'float', 'c', 0.1::float8), cfp_store('types', '{}', 'int', 'c', 9007199254740993),
+	cfp_store('types', '{}', 'text', 'c', E'tab\t line\n back\\slash \\N'), cfp_store('types', '{"status": "x", "status_int": 3}', 'none', 'c');
+SELECT cfp_store(E'k"''\\\n:', '{}', E'i"''\\\n\t;', E'c{},"''', E'v\u00e9\U0001F600');
+SELECT cfp_delete('k1', 'item5', 'c1');
+SELECT cfp_fold();
+SELECT cfp_store('k1', '{"late": 1}', 'item' || n, 'c1', n + 0.5) FROM generate_series(1, 20, 3) n;
+SELECT cfp_delete('k2', 'item7', 'c2');
+SELECT cfp_flush();
+SELECT cfp_store('k3', '{"later": 1}', 'item' || n, 'c3', 'text ' || n) FROM generate_series(1, 20, 3) n;
+SELECT cfp_store('k9', '{}', 'new', 'c9', true);
+SELECT cfp_delete('k3', 'item2', 'c3')});
+
+my $current = q{
+SET timezone = 'UTC'; SET extra_float_digits = 1;
+SELECT * FROM storage_current ORDER BY key COLLATE "C", collection_name, item_name};
+my $history = q{
+SELECT key, collection_name, item_name, version, data, updated_at FROM storage_history
+ORDER BY key COLLATE "C", collection_name, item_name, version};
+my $wanted = $source->safe_psql('postgres', $current);
+my $wanted_history = $source->safe_psql('postgres', $history);
+
+# What a restored database must be.
+sub restored_ok
+{
+	my ($database, $how) = @_;
+
+	is($target->safe_psql($database, $current), $wanted, "$how: storage_current equals the source");
+	is($target->safe_psql($database, $history), $wanted_history, "$how: storage_history equals the source");
+	seen_ok($target, "$how: all agree at once", $database);
+
+	wait_worker($target, $database);
+	is($target->safe_psql($database, q{
+		SELECT cfp_store('k1', '{}', 'item1', 'c1', 'goes on'), cfp_store('k1', '{}', 'item5', 'c1', 'goes on'),
+			cfp_store('k3', '{}', 'item1', 'c3', 'goes on'), cfp_store('k9', '{}', 'newer', 'c9')}),
+		'3|3|3|1', "$how: versions go on");
+	seen_ok($target, "$how: all agree after stores", $database);
+
+	$target->poll_query_until($database, q{
+		SELECT cfp_fold() IS NOT NULL AND NOT EXISTS (
+			SELECT FROM (
+				SELECT DISTINCT ON (key, collection_name, item_name) key, collection_name, item_name, version
+				FROM storage_history
+				ORDER BY key, collection_name, item_name, version DESC) h
+			FULL JOIN storage_latest l USING (key, collection_name, item_name, version)
+			WHERE h.version IS NULL OR l.updated_at IS NULL)});
+	latest_ok($target, "$how: the fold makes storage_latest right", $database);
+	seen_ok($target, "$how: all agree after the fold", $database);
+	return;
+}
+
+my @from = ('-h', $source->host, '-p', $source->port);
+my @to = ('-h', $target->host, '-p', $target->port);
+
+# Plain.
+command_ok([ 'pg_dump', @from, '-f', "$dir/plain.sql", 'postgres' ], 'pg_dump, plain');
+$target->safe_psql('postgres', 'CREATE DATABASE plain');
+command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', @to, '-f', "$dir/plain.sql", 'plain' ],
+	'restore of a plain dump');
+$target->safe_psql('postgres', 'ALTER DATABASE plain SET search_path = public, cfp');
+restored_ok('plain', 'plain');
+
+# Custom format, restored by four jobs, while the worker comes up.
+command_ok([ 'pg_dump', @from, '-Fc', '-f', "$dir/custom", 'postgres' ], 'pg_dump -Fc');
+$target->safe_psql('postgres', 'CREATE DATABASE jobs');
+command_ok([ 'pg_restore', @to, '-j', '4', '-e', '-d', 'jobs', "$dir/custom" ], 'pg_restore -j 4');
+$target->safe_psql('postgres', 'ALTER DATABASE jobs SET search_path = public, cfp');
+restored_ok('jobs', 'pg_restore -j 4');
+
+# The rows only, into an extension made before, with and without triggers.
+foreach my $form ([ 'data_only', '--data-only' ], [ 'no_triggers', '--data-only', '--disable-triggers' ],
+	[ 'jobs_no_triggers', '--data-only', '--disable-triggers', '-j', '4' ],
+	[ 'one_transaction', '--data-only', '--single-transaction' ])
+{
+	my ($database, @options) = @$form;
+	my $how = "pg_restore @options";
+
+	$target->safe_psql('postgres', "CREATE DATABASE $database");
+	cfp_install($target, $database);
+	my $session = connect_node($target, $database);
+	$session->selectrow_array(q{SELECT cfp_warm('k1', 'c1'), cfp_get('k2', 'item1', 'c2')});
+	command_ok([ 'pg_restore', @to, @options, '-e', '-d', $database, "$dir/custom" ], $how);
+	is($session->selectrow_array(q{SELECT cfp_get_value('k1', 'item1', 'c1')}), '1.5',
+		"$how: a session that had it cached sees what was restored");
+	$session->disconnect;
+	restored_ok($database, $how);
+}
+
+# The whole cluster.
+command_ok([ 'pg_dumpall', @from, '-f', "$dir/all.sql" ], 'pg_dumpall');
+
+# A restored database is dumped again, and is the same.
+command_ok([ 'pg_dump', @to, '-Fc', '-f', "$dir/again", 'jobs' ], 'pg_dump of what was restored');
+$wanted = $target->safe_psql('jobs', $current);
+$wanted_history = $target->safe_psql('jobs', $history);
+$target->safe_psql('postgres', 'CREATE DATABASE again');
+command_ok([ 'pg_restore', @to, '-e', '-d', 'again', "$dir/again" ], 'restore of it');
+$target->safe_psql('postgres', 'ALTER DATABASE again SET search_path = public, cfp');
+is($target->safe_psql('again', $current), $wanted, 'dumped twice: storage_current equals the source');
+is($target->safe_psql('again', $history), $wanted_history, 'dumped twice: storage_history equals the source');
+
+$source->stop;
+$target->stop;
+log_ok($source);
+log_ok($target);
+done_testing();

@@ -1,0 +1,138 @@
+# Requests to the worker: they wait, bring its errors, and never deadlock unseen.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use CfpTest;
+use DBD::Pg qw(:async);
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $node = cfp_node('main', 'deadlock_timeout = 100ms', 'cfp.flush_interval = 1h', 'cfp.batch_size = 1000000');
+cfp_install($node);
+
+sub dies_with
+{
+	my ($session, $sql, $state, $pattern, $what) = @_;
+	my $died = !eval { $session->do($sql); 1 };
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok($died, $what);
+	is($session->state, $state, "$what: SQLSTATE");
+	like($session->errstr // '', $pattern, "$what: message");
+	return;
+}
+
+# What was committed before the call is flushed when it returns.
+my $session = connect_node($node);
+foreach my $round (1 .. 20)
+{
+	$session->do("SELECT cfp_store('k', '{}', 'item$round', 'c', $round)");
+	$session->do('SELECT cfp_flush()');
+	is($session->selectrow_array("SELECT count(*) FROM storage_dirty WHERE item_name = 'item$round'"), '1',
+		"round $round: cfp_flush waits for the flush");
+}
+$session->do("SELECT cfp_store('k', '{}', 'item1', 'c', 0)");
+is($session->selectrow_array('SELECT cfp_fold()'), '20', 'cfp_fold flushes first, and returns how many items it folded');
+is($session->selectrow_array("SELECT value_int FROM storage_latest WHERE item_name = 'item1'"), '0', 'what it folded is there');
+is($session->selectrow_array('SELECT cfp_fold()'), '0', 'then there is nothing to fold');
+
+# The caller's own transaction is not in it.
+$session->do('BEGIN');
+$session->do("SELECT cfp_store('k', '{}', 'pending', 'c')");
+$session->do('SELECT cfp_flush()');
+is($session->selectrow_array("SELECT count(*) FROM storage_dirty WHERE item_name = 'pending'"), '0', "the caller's own stores are not flushed");
+$session->do('COMMIT');
+
+# The worker's error is the caller's; stores and gets go on; it is in cfp_stat.
+$session->do("SELECT cfp_store('k', '{}', 'bad', 'c')");
+$session->do("ALTER TABLE storage_latest ADD CONSTRAINT no_bad CHECK (item_name <> 'bad')");
+dies_with($session, 'SELECT cfp_fold()', '23514', qr/no_bad/, "the worker's error comes back");
+is($session->selectrow_array("SELECT last_error LIKE '%no_bad%' AND last_error_at IS NOT NULL FROM cfp_stat"), '1', 'and is in cfp_stat');
+is($session->selectrow_array("SELECT cfp_store('k', '{}', 'bad', 'c', 5), cfp_get_value('k', 'bad', 'c')"), '5', 'stores and gets go on');
+$session->do('ALTER TABLE storage_latest DROP CONSTRAINT no_bad');
+cmp_ok($session->selectrow_array('SELECT cfp_fold()'), '>=', 1, 'after the cause is gone, the fold works');
+latest_ok($node, 'and is right');
+
+# A caller that blocks the worker itself.  The lock lets readers past; the
+# store comes after it, so that the worker has something to flush.
+my $other = connect_node($node);
+my $lock = 'LOCK TABLE storage_dirty IN SHARE MODE';
+$session->do('BEGIN');
+$session->do($lock);
+$other->do("SELECT cfp_store('k', '{}', 'item2', 'c')");
+dies_with($session, 'SELECT cfp_flush()', '40P01', qr/deadlock|block/, 'a caller that blocks the worker');
+$session->do('ROLLBACK');
+like($session->selectrow_array('SELECT cfp_flush()'), qr/^[01]$/, 'then the flush works');
+
+# Through a third session: it blocks the worker and waits for the caller.
+my $third = connect_node($node);
+$session->do('BEGIN');
+$session->do('SELECT pg_advisory_xact_lock(1)');
+$third->do('BEGIN');
+$third->do($lock);
+$other->do("SELECT cfp_store('k', '{}', 'item3', 'c')");
+$third->do('SELECT pg_advisory_xact_lock(1)', { pg_async => PG_ASYNC });
+dies_with($session, 'SELECT cfp_flush()', '40P01', qr/deadlock|block/, 'a caller that blocks the worker through another');
+$session->do('ROLLBACK');
+$third->pg_result;
+$third->do('ROLLBACK');
+like($session->selectrow_array('SELECT cfp_flush()'), qr/^[01]$/, 'then the flush works');
+
+# Somebody else blocks the worker: the call waits, can be cancelled, and the
+# next one is served.
+$third->do('BEGIN');
+$third->do($lock);
+$session->do("SELECT cfp_store('k', '{}', 'item4', 'c')");
+$session->do('SET statement_timeout = 500');
+dies_with($session, 'SELECT cfp_flush()', '57014', qr/statement timeout/, 'a call that waits can be cancelled');
+$session->do('SET statement_timeout = 0');
+$third->do('ROLLBACK');
+like($session->selectrow_array('SELECT cfp_flush()'), qr/^[01]$/, 'the next call is served');
+is($session->selectrow_array("SELECT count(*) FROM storage_dirty WHERE item_name = 'item4'"), '1', 'and has flushed');
+
+# More callers at once than there is room for requests.
+my @callers = map { connect_node($node) } 1 .. 45;
+$session->do("SELECT cfp_store('k', '{}', 'many' || i, 'c') FROM generate_series(1, 1000) i");
+foreach my $n (0 .. $#callers)
+{
+	$callers[$n]->do($n % 2 ? 'SELECT cfp_flush()' : 'SELECT cfp_fold()', { pg_async => PG_ASYNC });
+}
+my @errors = grep { !eval { $_->pg_result; 1 } } @callers;
+is(join("\n", map { $_->errstr } @errors), '', 'many callers at once are all served');
+latest_ok($node, 'and the result is right');
+$_->disconnect foreach @callers;
+
+# The worker goes while a caller waits: the caller is told, or served by the next.
+$third->do('BEGIN');
+$third->do($lock);
+$session->do("SELECT cfp_store('k', '{}', 'item5', 'c')");
+my $pid = wait_worker($node);
+$session->do('SELECT cfp_flush()', { pg_async => PG_ASYNC });
+$node->poll_query_until('postgres', "SELECT cardinality(pg_blocking_pids($pid)) > 0")
+  or fail('the worker waits for the lock');
+kill 'TERM', $pid;
+$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid")
+  or fail('SIGTERM interrupts a lock wait of the worker');
+$third->do('ROLLBACK');
+my $served = eval { $session->pg_result; 1 };
+ok($served || $session->state eq '55000' || $session->state =~ /^57P0/, 'a caller whose worker goes is served or told')
+  or diag($session->errstr);
+wait_worker($node);
+like($session->selectrow_array('SELECT cfp_flush()'), qr/^[01]$/, 'the next worker serves');
+is($session->selectrow_array("SELECT count(*) FROM storage_dirty WHERE item_name = 'item5'"), '1', 'and has flushed');
+
+$_->disconnect foreach $session, $third, $other;
+seen_ok($node, 'all agree');
+$node->stop;
+log_ok(
+	$node,
+	qr/(?:ERROR|WARNING):  [^\n]*no_bad/,
+	qr/ERROR:  [^\n]*(?:deadlock|block)/,
+	qr/ERROR:  canceling statement due to statement timeout/,
+	qr/ERROR:  [^\n]*worker/,
+	qr/FATAL:  terminating background worker "[^"]*" due to administrator command/);
+done_testing();
