@@ -190,12 +190,24 @@ cfp_cache_attach(void)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * DSA keeps a superblock of 64 kB for each size class in use up to 8 kB, and
+ * whole pages above.  So few classes are used: powers of two, then pages.
+ */
+static inline Size
+area_size_of(Size size)
+{
+	return size > 8192 ? TYPEALIGN(4096, size) : pg_nextpower2_size_t(Max(size, 64));
+}
+
 /* Take memory from the area; NULL when it is full. */
 static void *
 area_alloc(Size size)
 {
-	dsa_pointer dp = dsa_allocate_extended(area, size,
-										   DSA_ALLOC_NO_OOM | DSA_ALLOC_HUGE);
+	dsa_pointer dp;
+
+	size = area_size_of(size);
+	dp = dsa_allocate_extended(area, size, DSA_ALLOC_NO_OOM | DSA_ALLOC_HUGE);
 
 	if (!DsaPointerIsValid(dp))
 		return NULL;
@@ -207,7 +219,7 @@ static void
 area_free(void *p, Size size)
 {
 	dsa_free(area, (dsa_pointer) ((char *) p - cfp_area_base));
-	pg_atomic_fetch_sub_u64(&control->used, size);
+	pg_atomic_fetch_sub_u64(&control->used, area_size_of(size));
 }
 
 bool
@@ -262,12 +274,7 @@ chunk_add(CfpCollection *col, Size size)
 
 	want = Min(want, Min((Size) 1024 * 1024, control->area_size / 32));
 	want = Max(want, size + MAXALIGN(sizeof(CfpChunk)));
-	if (want <= 1024)
-		want = 1024;
-	else if (want <= 4096)
-		want = TYPEALIGN(512, want);
-	else
-		want = TYPEALIGN(4096, want);
+	want = area_size_of(Max(want, 1024));
 	chunk = area_alloc(want);
 	if (chunk == NULL)
 		return NULL;
@@ -418,20 +425,33 @@ hash_bytes64(uint64 h, const char *p, int len)
 	uint64		word;
 
 	h = hash_step(h, (uint64) len);
-	while (len >= 8)
+	if (len >= 8)
 	{
-		memcpy(&word, p, 8);
-		h = hash_step(h, word);
-		p += 8;
-		len -= 8;
+		const char *last = p + len - 8;
+
+		for (; p < last; p += 8)
+		{
+			memcpy(&word, p, 8);
+			h = hash_step(h, word);
+		}
+		/* The last step overlaps the one before rather than be shorter. */
+		memcpy(&word, last, 8);
 	}
-	if (len > 0)
+	else if (len >= 4)
 	{
-		word = 0;
-		memcpy(&word, p, len);
-		h = hash_step(h, word);
+		uint32		low,
+					high;
+
+		memcpy(&low, p, 4);
+		memcpy(&high, p + len - 4, 4);
+		word = ((uint64) high << 32) | low;
 	}
-	return h;
+	else if (len > 0)
+		word = (uint64) (uint8) p[0] | (uint64) (uint8) p[len / 2] << 8 |
+			(uint64) (uint8) p[len - 1] << 16;
+	else
+		return h;
+	return hash_step(h, word);
 }
 
 uint64
@@ -769,7 +789,7 @@ cfp_make_room(Size bytes, const CfpCollection *except)
 	bool		any = false;
 
 	/* Free somewhat more than asked for: memory is not one piece. */
-	bytes += bytes / 4 + 16 * 1024;
+	bytes += Min(bytes + 16 * 1024, control->area_size / 32);
 	goal = used > bytes ? used - bytes : 0;
 	for (;;)
 	{
@@ -1167,13 +1187,11 @@ cfp_view_make(CfpView *view, Snapshot snapshot)
 }
 
 bool
-cfp_view_may_use(const CfpView *view, const CfpCollection *col)
+cfp_view_may_use_slow(const CfpView *view, const CfpCollection *col)
 {
 	Snapshot	snapshot = view->snapshot;
 	TransactionId load_xmax;
 
-	if (likely(FullTransactionIdFollowsOrEquals(view->xmin, col->load_xmax)))
-		return true;
 	if (FullTransactionIdPrecedes(view->xmax, col->load_xmax))
 		return false;
 

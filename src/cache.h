@@ -284,7 +284,14 @@ extern void cfp_chain_prune(CfpCollection *col, CfpItem *item);
 extern bool cfp_view_make(CfpView *view, Snapshot snapshot);
 
 /* Rule 4: may this snapshot use a collection loaded with its snapshot? */
-extern bool cfp_view_may_use(const CfpView *view, const CfpCollection *col);
+extern bool cfp_view_may_use_slow(const CfpView *view, const CfpCollection *col);
+
+static inline bool
+cfp_view_may_use(const CfpView *view, const CfpCollection *col)
+{
+	return likely(FullTransactionIdFollowsOrEquals(view->xmin, col->load_xmax)) ||
+		cfp_view_may_use_slow(view, col);
+}
 
 /* Does the view see this node? (lock in any mode) */
 extern bool cfp_node_visible(const CfpNode *node, const CfpView *view);

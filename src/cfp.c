@@ -43,7 +43,6 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(cfp_cache_shmem_size());
 	RequestAddinShmemSpace(cfp_launcher_shmem_size());
 	RequestAddinShmemSpace(cfp_waitpoint_shmem_size());
-	RequestNamedLWLockTranche(CFP_TRANCHE, CFP_LWLOCKS);
 }
 
 static void

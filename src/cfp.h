@@ -50,17 +50,4 @@ extern bool cfp_preloaded;
 /* Throws 55000 with the setting to make, unless cfp was preloaded. */
 extern void cfp_require_preload(void);
 
-/*
- * LWLock tranche of the locks of cfp outside the cache; CFP_LWLOCKS of them
- * are named ones: GetNamedLWLockTranche(CFP_TRANCHE)[CFP_LOCK_...].lock.
- */
-#define CFP_TRANCHE			"cfp"
-
-enum
-{
-	CFP_LOCK_DATABASES,			/* the array of databases */
-	CFP_LOCK_LAUNCHER,
-	CFP_LWLOCKS
-};
-
 #endif							/* CFP_H */

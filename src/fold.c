@@ -34,14 +34,14 @@
 #include "settings.h"
 #include "worker.h"
 
-/* Items of one chunk; the statement has the number in it. */
-#define CHUNK	"1000"
+/* Items of one chunk. */
+#define CHUNK	1000
 
 static CfpStatement fold_chunk = {
 	.sql = "WITH chunk AS MATERIALIZED ("
 	"SELECT key, collection_name, item_name FROM @schema@.storage_dirty"
 	" WHERE (key, collection_name, item_name) >= ($1, $2, $3)"
-	" ORDER BY key, collection_name, item_name LIMIT " CHUNK
+	" ORDER BY key, collection_name, item_name LIMIT " CppAsString2(CHUNK)
 	"), folded AS ("
 	"INSERT INTO @schema@.storage_latest AS l"
 	" (key, collection_name, item_name, data, value_int, value_float, value_string,"
@@ -69,8 +69,8 @@ static CfpStatement fold_chunk = {
 
 /*
  * Fold the chunk that begins at the item `from`, and set it to the chunk's
- * last item (which has gone, so the next chunk begins after it).  Returns the
- * number of items.
+ * last item.  That one has gone, unless a flush has put it back: then it is
+ * folded again.  Returns the number of items.
  */
 static int64
 fold_one_chunk(Datum *from, MemoryContext context)
@@ -131,7 +131,7 @@ cfp_fold_run(void)
 			cfp_flush_run();
 			cfp_flush_forget();
 		}
-	} while (items > 0);
+	} while (items >= CHUNK);
 
 	return done;
 }

@@ -186,6 +186,7 @@ typedef struct TableScan
 	Relation	index;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
+	MemoryContext cxt;			/* where the index keeps what it needs */
 } TableScan;
 
 static void
@@ -195,20 +196,29 @@ scan_open(TableScan *s, Oid table, Oid index, Snapshot snapshot, int nkeys)
 	s->index = index_open(index, AccessShareLock);
 	s->scan = cfp_index_beginscan(s->table, s->index, snapshot, nkeys);
 	s->slot = table_slot_create(s->table, NULL);
+	s->cxt = CurrentMemoryContext;
 }
 
 /* As many keys as the scan was opened with. */
 static inline void
 scan_start(TableScan *s, ScanKey keys)
 {
+	MemoryContext old = MemoryContextSwitchTo(s->cxt);
+
 	index_rescan(s->scan, keys, s->scan->numberOfKeys, NULL, 0);
+	MemoryContextSwitchTo(old);
 }
 
 static inline bool
 scan_next(TableScan *s, ScanDirection direction)
 {
+	MemoryContext old = MemoryContextSwitchTo(s->cxt);
+	bool		found;
+
 	CHECK_FOR_INTERRUPTS();
-	return index_getnext_slot(s->scan, direction, s->slot);
+	found = index_getnext_slot(s->scan, direction, s->slot);
+	MemoryContextSwitchTo(old);
+	return found;
 }
 
 static void
@@ -437,6 +447,7 @@ typedef struct HistoryStream
 	bool		started;
 	bool		have_next;
 	TupleTableSlot *ahead;
+	text	   *walk_from;		/* the walk's lower bound, as long as it is one */
 
 	/* dirty and unflushed */
 	TableScan	dirty;
@@ -613,11 +624,19 @@ skip_scan_next(HistoryStream *stream)
 		if (++stepped >= SKIP_AFTER)
 		{
 			ScanKeyData keys[4];
+			MemoryContext old;
 
 			if (!descend_to_newest(stream))
 				elog(ERROR, "newest record of an item has vanished from one snapshot");
+
+			/* The scan keeps the pointer: the bound outlives the row. */
+			if (stream->walk_from != NULL)
+				pfree(stream->walk_from);
+			old = MemoryContextSwitchTo(MemoryContextGetParent(stream->cxt));
+			stream->walk_from = copy_text(stream->row.item);
+			MemoryContextSwitchTo(old);
 			memcpy(keys, stream->keys, sizeof(keys));
-			text_key(&keys[2], 3, BTGreaterStrategyNumber, stream->row.item);
+			text_key(&keys[2], 3, BTGreaterStrategyNumber, stream->walk_from);
 			scan_start(scan, keys);
 			stream->have_next = scan_next(scan, ForwardScanDirection);
 			return;

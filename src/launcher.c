@@ -105,7 +105,7 @@ typedef struct ListedDatabase
 
 /* What this session's transaction has to tell when it ends. */
 static bool tell_install = false;	/* CREATE EXTENSION */
-static bool tell_worker = false;	/* DROP EXTENSION */
+static bool tell_worker = false;	/* DROP EXTENSION, also by its schema or owner */
 static bool tell_launcher = false;	/* CREATE DATABASE */
 static Oid	aside_database = InvalidOid;	/* its worker steps aside */
 static bool aside_drops = false;	/* and the command drops it */
@@ -577,8 +577,10 @@ cfp_ProcessUtility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	const char *name;
 	bool		drops;
 	bool		as_template;
-	bool		drops_extension = tag == T_DropStmt &&
-		((DropStmt *) statement)->removeType == OBJECT_EXTENSION;
+	bool		drops_extension = tag == T_DropOwnedStmt ||
+		(tag == T_DropStmt &&
+		 (((DropStmt *) statement)->removeType == OBJECT_EXTENSION ||
+		  ((DropStmt *) statement)->removeType == OBJECT_SCHEMA));
 
 	name = database_to_clear(statement, &drops, &as_template);
 	if (name != NULL && !OidIsValid(aside_database) && !RecoveryInProgress())

@@ -650,7 +650,9 @@ serve_requests(void)
 	ok = attempt(PIECE_FLUSH, &result);
 	if (ok && kind == CFP_REQUEST_FOLD)
 		ok = attempt(PIECE_FOLD, &result);
-	cfp_requests_finish(db, result, ok ? NULL : failure);
+	/* When it was cancelled in order to end, worker_exit() tells them. */
+	if (ok || !ShutdownRequestPending)
+		cfp_requests_finish(db, result, ok ? NULL : failure);
 	return true;
 }
 
