@@ -315,11 +315,11 @@ COMMENT ON FUNCTION @extschema@.cfp_fold() IS 'have the worker flush and fold no
 
 CREATE FUNCTION @extschema@.cfp_warm(key text, collection_name text DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION @extschema@.cfp_warm(text, text) IS 'load a collection into the cache; returns the number of its items, -1 when it cannot be cached';
+COMMENT ON FUNCTION @extschema@.cfp_warm(text, text) IS 'load a collection into the cache; returns the number of its items, NULL when it cannot be cached';
 
 CREATE FUNCTION @extschema@.cfp_evict(key text, collection_name text DEFAULT NULL) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10;
-COMMENT ON FUNCTION @extschema@.cfp_evict(text, text) IS 'drop a collection from the cache; false when it is not there or in use by a store';
+COMMENT ON FUNCTION @extschema@.cfp_evict(text, text) IS 'drop a collection from the cache; false when it is not there or a transaction stores into it';
 
 REVOKE ALL ON FUNCTION @extschema@.cfp_flush(), @extschema@.cfp_fold(),
 	@extschema@.cfp_warm(text, text), @extschema@.cfp_evict(text, text) FROM PUBLIC;
@@ -523,10 +523,10 @@ COMMENT ON COLUMN @extschema@.cfp_stat.worker_pid IS 'process of the worker; NUL
 COMMENT ON COLUMN @extschema@.cfp_stat.worker_state IS 'starting, idle, flushing, folding, reconciling, retrying (after an error); without a worker: not running, no slot (raise max_worker_processes), stepped aside (for a command on the database)';
 COMMENT ON COLUMN @extschema@.cfp_stat.next_end_of_day IS 'when storage_dirty will be folded next';
 COMMENT ON COLUMN @extschema@.cfp_stat.last_closed_date IS 'last business date whose end was reached';
-COMMENT ON COLUMN @extschema@.cfp_stat.stores IS 'records stored and committed or rolled back, tombstones included';
+COMMENT ON COLUMN @extschema@.cfp_stat.stores IS 'records stored, tombstones and those rolled back included';
 COMMENT ON COLUMN @extschema@.cfp_stat.gets IS 'items and collections asked for';
 COMMENT ON COLUMN @extschema@.cfp_stat.hits IS 'of them answered from the cache';
-COMMENT ON COLUMN @extschema@.cfp_stat.misses IS 'of them loaded, or read from the tables';
+COMMENT ON COLUMN @extschema@.cfp_stat.misses IS 'of them for which the collection had to be loaded; the rest was read from the tables';
 COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_serializable IS 'reads from the tables: the transaction is SERIALIZABLE';
 COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_old_snapshot IS 'reads from the tables: the snapshot is older than the cached collection';
 COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_pruned IS 'reads from the tables: the version wanted was no longer in memory';

@@ -29,12 +29,23 @@ samples_of()
 	wait
 }
 
-# instructions_of FILE: of a single-user server that runs FILE.
+# instructions_of FILE [callgrind options]: of a single-user server that runs
+# FILE.  Starts from everything folded and vacuumed, so that all runs load the
+# same.
 instructions_of()
 {
-	(cd / && as_server_user valgrind --tool=callgrind --callgrind-out-file="$work/callgrind.out" \
+	local file=$1
+
+	shift
+	in_work pg_ctl -D "$work/data" -l "$work/log" -w start >/dev/null
+	until query "$db" 'SELECT cfp_fold()' >/dev/null 2>&1; do
+		sleep 0.2
+	done
+	query "$db" 'VACUUM'
+	in_work pg_ctl -D "$work/data" -w -m fast stop >/dev/null
+	(cd / && as_server_user valgrind --tool=callgrind --callgrind-out-file="$work/callgrind.out" "$@" \
 		"$work/tree/bin/postgres" --single -F -c shared_buffers=256MB -c cfp.cache_size=256MB \
-		-c search_path=cfp,public -D "$work/data" "$db") <"$1" >/dev/null 2>"$work/callgrind.log"
+		-c search_path=cfp,public -D "$work/data" "$db") <"$file" >/dev/null 2>"$work/callgrind.log"
 	if grep -E '(ERROR|FATAL|PANIC): ' "$work/callgrind.log" >&2; then
 		return 1
 	fi
@@ -58,18 +69,28 @@ write_statements()
 	done
 }
 
-# instructions TITLE WRITER SQL FEW MANY: a call's, as the difference of two
-# runs, which leaves out all that does not grow with the calls.
+# instructions TITLE WRITER SQL FEW MANY [callgrind options]: a call's, as the
+# difference of two runs, which leaves out all that does not grow with the
+# calls.
 instructions()
 {
-	local few many
+	local title=$1 writer=$2 sql=$3 n_few=$4 n_many=$5 few many
 
-	"$2" "$3" "$4" >"$work/few.sql"
-	"$2" "$3" "$5" >"$work/many.sql"
-	few=$(instructions_of "$work/few.sql")
-	many=$(instructions_of "$work/many.sql")
-	awk -v title="$1" -v few="$few" -v many="$many" -v n=$(($5 - $4)) \
+	shift 5
+	"$writer" "$sql" "$n_few" >"$work/few.sql"
+	"$writer" "$sql" "$n_many" >"$work/many.sql"
+	few=$(instructions_of "$work/few.sql" "$@")
+	many=$(instructions_of "$work/many.sql" "$@")
+	awk -v title="$title" -v few="$few" -v many="$many" -v n=$((n_many - n_few)) \
 		'BEGIN { printf "   %-58s %10.0f\n", title, (many - few) / n }'
+}
+
+# by_function NAME: where the instructions of the run before were spent, in
+# each function itself and with all that it calls.
+by_function()
+{
+	callgrind_annotate "$work/callgrind.out" >"$results/callgrind.$1.txt" 2>/dev/null
+	callgrind_annotate --inclusive=yes "$work/callgrind.out" >"$results/callgrind.$1.inclusive.txt" 2>/dev/null
 }
 
 if command -v perf >/dev/null; then
@@ -97,15 +118,17 @@ if command -v valgrind >/dev/null; then
 	echo 'SELECT 1' >"$work/few.sql"
 	instructions_of "$work/few.sql" >/dev/null
 	printf '\n== callgrind: instructions a call\n'
+	instructions 'cfp_get itself, cached' write_loop "$get" 1000 11000 --toggle-collect=cfp_get
+	by_function get
+	instructions 'cfp_store itself, without the commit' write_loop "$store" 1000 11000 --toggle-collect=cfp_store_any
+	by_function store_call
 	instructions 'the loop and the names alone' write_loop \
 		"(1000000 + g % 10000)::text || ((1000000 + g % 10000) / 100)::text" 1000 11000
-	instructions 'cfp_get, cached, with the loop' write_loop "$get" 1000 11000
-	callgrind_annotate "$work/callgrind.out" >"$results/callgrind.get.txt" 2>/dev/null
-	instructions 'cfp_store, all in one transaction, with the loop' write_loop "$store" 1000 11000
-	callgrind_annotate "$work/callgrind.out" >"$results/callgrind.bulk_store.txt" 2>/dev/null
+	instructions 'cfp_store in one transaction, its commit and the loop' write_loop "$store" 1000 11000
+	by_function bulk_store
 	instructions 'cfp_store, a statement and transaction each' write_statements \
 		"SELECT cfp_store('bench', '$data', '1004711', '10047', \$g::bigint)" 100 1100
-	callgrind_annotate "$work/callgrind.out" >"$results/callgrind.store.txt" 2>/dev/null
+	by_function store
 	instructions 'INSERT, a statement and transaction each' write_statements \
 		"INSERT INTO plain_history (key, collection_name, item_name, data, value_int, timestamp, status, username, updated_at, version) VALUES ('bench', '10047', '1004711', '$data', \$g, now(), 'held', 'box-office-3', clock_timestamp(), \$g)" 100 1100
 	echo "by function: bench/results/callgrind.*.txt"

@@ -22,7 +22,7 @@ SELECT count(*) AS in_table FROM cfp.storage_history WHERE key = 'tx';
 ROLLBACK;
 SELECT * FROM pg_temp.seen();
 
--- the version given out is not given out again
+-- stored again, and deleted
 SELECT cfp.cfp_store('tx', '{}', 'i', 'c', 2) > 0 AS stored;
 SELECT count(*) AS in_table FROM cfp.storage_history WHERE key = 'tx';
 SELECT cfp.cfp_delete_collection('tx', 'c');

@@ -453,7 +453,7 @@ cfp_read_item(const CfpItemName *name, uint64 *txid)
 
 	if (cfp_pending_any)
 	{
-		const CfpRecord *own = cfp_pending_find(name);
+		const CfpRecord *own = cfp_pending_find(name, CFP_UP_TO_NOW);
 
 		if (own != NULL && (record == NULL || own->version > record->version))
 		{
@@ -497,6 +497,7 @@ typedef struct Merge
 	const CfpReadOptions *options;
 	CfpRowCallback callback;
 	void	   *arg;
+	MemoryContext caller_cxt;
 	CfpPendingRow *own;
 	int			nown;
 	int			next_own;
@@ -510,6 +511,7 @@ static bool
 give(Merge *merge, CfpRow *row)
 {
 	const CfpReadOptions *options = merge->options;
+	MemoryContext old;
 
 	if (CFP_RECORD_IS_TOMBSTONE(row->record))
 	{
@@ -524,8 +526,10 @@ give(Merge *merge, CfpRow *row)
 		row->json_len = merge->json.len;
 	}
 	merge->given++;
+	old = MemoryContextSwitchTo(merge->caller_cxt);
 	merge->stopped = !merge->callback(row, merge->arg) ||
 		(options->max_items > 0 && merge->given >= options->max_items);
+	MemoryContextSwitchTo(old);
 	return !merge->stopped;
 }
 
@@ -805,9 +809,11 @@ cfp_read_collection(const CfpCollectionName *name, const CfpReadOptions *options
 					CfpRowCallback callback, void *arg)
 {
 	Reader		reader;
-	Merge		merge = {.options = options, .callback = callback, .arg = arg};
-	MemoryContext caller_cxt = CurrentMemoryContext;
-	MemoryContext cxt = AllocSetContextCreate(caller_cxt, "cfp collection",
+	Merge		merge = {
+		.options = options, .callback = callback, .arg = arg,
+		.caller_cxt = CurrentMemoryContext
+	};
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp collection",
 											  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext batch_cxt = AllocSetContextCreate(cxt, "cfp batch",
 													ALLOCSET_DEFAULT_SIZES);
@@ -843,7 +849,7 @@ cfp_read_collection(const CfpCollectionName *name, const CfpReadOptions *options
 	}
 	while (!merge.stopped && merge.next_own < merge.nown)
 		(void) give_own(&merge);
-	MemoryContextSwitchTo(caller_cxt);
+	MemoryContextSwitchTo(merge.caller_cxt);
 	MemoryContextDelete(cxt);
 }
 
@@ -873,7 +879,7 @@ cfp_read_collections(const char *key, int key_len)
 
 	if (!cfp_pending_any)
 		return stored;
-	own = cfp_pending_all(key, key_len, &nown);
+	own = cfp_pending_all(key, key_len, CFP_UP_TO_NOW, &nown);
 	all = palloc((nstored + nown) * sizeof(text *));
 	foreach(lc, stored)
 		all[n++] = lfirst(lc);

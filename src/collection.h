@@ -56,8 +56,8 @@ typedef struct CfpReadOptions
 /*
  * All rows of a collection, in byte order of item name.  What a row points to
  * lives until the callback returns, which returns false to stop.  The
- * callback may throw, and no lock is held; its CurrentMemoryContext is
- * short-lived, so what it keeps it must allocate elsewhere.
+ * callback may throw, and no lock is held; it runs in the caller's memory
+ * context, so what it allocates is its own to keep or to free.
  */
 extern void cfp_read_collection(const CfpCollectionName *name,
 								const CfpReadOptions *options,

@@ -138,7 +138,7 @@ cfp_pending_version(PG_FUNCTION_ARGS)
 	name.in.collection_len = VARSIZE_ANY_EXHDR(collection);
 	name.item = VARDATA_ANY(item);
 	name.item_len = VARSIZE_ANY_EXHDR(item);
-	record = cfp_pending_find(&name);
+	record = cfp_pending_find(&name, GetActiveSnapshot()->curcid);
 	PG_RETURN_INT32(record ? record->version : 0);
 }
 

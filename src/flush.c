@@ -26,9 +26,10 @@
  * above xmax(S), yet visible: restored from elsewhere without the triggers)
  * and a cursor of another cluster or database make the flush mark the
  * database to be reconciled.  Reconciling gives such rows the frozen txid,
- * puts every item into storage_dirty whose history is ahead of
- * storage_latest, and clears the mark unless somebody raised it meanwhile:
- * then the DELETE of the mark fails, and all of it is done again later.
+ * puts every item into storage_dirty whose newest record in the history is
+ * ahead of that in storage_latest, or differs from it at the same version,
+ * and clears the mark unless somebody raised it meanwhile: then the DELETE of
+ * the mark fails, and all of it is done again later.
  *
  * The day files come in at two places of cfp_flush_run(): note_record() sees
  * every new record once, and save_cursor() is where file name and length are
@@ -183,16 +184,21 @@ static CfpStatement history_freeze = {
 
 /*
  * Both sides in the order of their primary keys: an index scan each and a
- * merge, whatever their sizes.
+ * merge, whatever their sizes.  At the same version the history is right.
  */
 static CfpStatement dirty_complete = {
 	.sql = "INSERT INTO @schema@.storage_dirty (key, collection_name, item_name)"
 	" SELECT h.key, h.collection_name, h.item_name"
-	" FROM (SELECT key, collection_name, item_name, max(version) AS version"
-	"  FROM @schema@.storage_history GROUP BY key, collection_name, item_name) h"
+	" FROM (SELECT DISTINCT ON (key, collection_name, item_name) *"
+	"  FROM @schema@.storage_history"
+	"  ORDER BY key, collection_name, item_name, version DESC) h"
 	" LEFT JOIN @schema@.storage_latest l"
 	"  ON l.key = h.key AND l.collection_name = h.collection_name AND l.item_name = h.item_name"
-	" WHERE l.version IS NULL OR l.version < h.version"
+	" WHERE l.version IS NULL OR l.version < h.version OR (l.version = h.version AND"
+	"  (l.data, l.value_int, l.value_float, l.value_string, l.\"timestamp\", l.status,"
+	"   l.status_int, l.username, l.updated_at) IS DISTINCT FROM"
+	"  (h.data, h.value_int, h.value_float, h.value_string, h.\"timestamp\", h.status,"
+	"   h.status_int, h.username, h.updated_at))"
 	" ON CONFLICT DO NOTHING",
 };
 

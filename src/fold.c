@@ -6,7 +6,8 @@
  * Called by the worker only, after a flush.  Goes through storage_dirty once,
  * in the order of its primary key, a chunk a transaction.  For each item of a
  * chunk one descent of the history's primary key finds the newest record,
- * which replaces that of storage_latest if it is newer, and the item leaves
+ * which replaces that of storage_latest unless that is newer (at the same
+ * version it may have been changed by hand), and the item leaves
  * storage_dirty.  An item that has no record any more just leaves.
  *
  * All of a chunk happens in one statement, with one snapshot.  Every record
@@ -57,7 +58,7 @@ static CfpStatement fold_chunk = {
 	" value_string = excluded.value_string, \"timestamp\" = excluded.\"timestamp\","
 	" status = excluded.status, status_int = excluded.status_int, username = excluded.username,"
 	" updated_at = excluded.updated_at, version = excluded.version, txid = excluded.txid"
-	" WHERE l.version < excluded.version"
+	" WHERE l.version <= excluded.version"
 	"), gone AS ("
 	"DELETE FROM @schema@.storage_dirty d USING chunk c"
 	" WHERE d.key = c.key AND d.collection_name = c.collection_name AND d.item_name = c.item_name"

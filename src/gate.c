@@ -18,6 +18,9 @@
  *	  'reconcile' of cfp_state.  The worker clears the mark only if the counter
  *	  is still the one it found when it began to compare.
  *
+ * Switching these triggers off (pg_restore --disable-triggers) and on again
+ * counts as such a change too; while they are off nothing is cached (tables.c).
+ *
  * cfp_stamp_trigger gives each row written by hand the frozen txid, so that
  * a restored history is not taken for new records.
  *
@@ -26,6 +29,7 @@
  *-------------------------------------------------------------------------
  */
 #include "cfp.h"
+#include "gate.h"
 #include "pending.h"
 #include "tables.h"
 #include "worker.h"
@@ -38,6 +42,8 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -171,6 +177,57 @@ mark_reconcile(void)
 	table_close(state, NoLock);
 }
 
+/* The storage tables are about to be, or have been, changed by hand. */
+static void
+pass_gate(void)
+{
+	LockRelationOid(required_table("cfp_gate"), ShareRowExclusiveLock);
+	cfp_pending_note_hand_change();
+	mark_reconcile();
+}
+
+/* Does the statement switch triggers? */
+static bool
+switches_triggers(const AlterTableStmt *statement)
+{
+	ListCell   *lc;
+
+	foreach(lc, statement->cmds)
+	{
+		switch (((AlterTableCmd *) lfirst(lc))->subtype)
+		{
+			case AT_EnableTrig:
+			case AT_EnableAlwaysTrig:
+			case AT_EnableReplicaTrig:
+			case AT_DisableTrig:
+			case AT_EnableTrigAll:
+			case AT_DisableTrigAll:
+			case AT_EnableTrigUser:
+			case AT_DisableTrigUser:
+				return true;
+			default:
+				break;
+		}
+	}
+	return false;
+}
+
+void
+cfp_gate_altered(const AlterTableStmt *statement)
+{
+	Oid			relid;
+
+	/* The extension's own script switches them on. */
+	if (creating_extension || statement->objtype != OBJECT_TABLE ||
+		!switches_triggers(statement))
+		return;
+	relid = RangeVarGetRelid(statement->relation, NoLock, true);
+	if (OidIsValid(relid) &&
+		(relid == cfp_table_oid("storage_history") ||
+		 relid == cfp_table_oid("storage_latest")))
+		pass_gate();
+}
+
 Datum
 cfp_gate_trigger(PG_FUNCTION_ARGS)
 {
@@ -182,11 +239,7 @@ cfp_gate_trigger(PG_FUNCTION_ARGS)
 						"cfp_gate_trigger")));
 
 	if (!cfp_am_worker)
-	{
-		LockRelationOid(required_table("cfp_gate"), ShareRowExclusiveLock);
-		cfp_pending_note_hand_change();
-		mark_reconcile();
-	}
+		pass_gate();
 	return PointerGetDatum(NULL);
 }
 

@@ -40,6 +40,7 @@
 #include "access/xlog.h"
 #include "catalog/index.h"
 #include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -84,20 +85,47 @@ fill_slot(TupleTableSlot *slot, const CfpHistoryRow *row, uint64 txid)
 	ExecStoreVirtualTuple(slot);
 }
 
+/*
+ * Does the table demand more than records fulfil by themselves?  They have
+ * their names, updated_at, version and txid, and at most one value.
+ */
+static bool
+has_own_constraints(Relation rel)
+{
+	TupleConstr *constr = rel->rd_att->constr;
+
+	if (constr == NULL)
+		return false;
+	if (constr->num_check > 1 ||
+		(constr->num_check == 1 &&
+		 strcmp(constr->check[0].ccname, "storage_history_one_value") != 0))
+		return true;
+	if (!constr->has_not_null)
+		return false;
+	for (int i = 0; i < rel->rd_att->natts; i++)
+	{
+		if (TupleDescAttr(rel->rd_att, i)->attnotnull &&
+			i != CFP_COL_KEY && i != CFP_COL_COLLECTION && i != CFP_COL_ITEM &&
+			i != CFP_COL_UPDATED_AT && i != CFP_COL_VERSION && i != CFP_COL_TXID)
+			return true;
+	}
+	return false;
+}
+
 static void
 insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 {
 	EState	   *estate = CreateExecutorState();
+	MemoryContext batch_cxt = GetPerTupleMemoryContext(estate);
+	MemoryContext old_cxt;
 	ResultRelInfo *target = makeNode(ResultRelInfo);
 	BulkInsertState bistate = nrows >= BULK_ROWS ? GetBulkInsertState() : NULL;
 	CommandId	cid = GetCurrentCommandId(true);
 	uint64		txid = U64FromFullTransactionId(GetTopFullTransactionId());
 	int			nslots = Min(nrows, BATCH_ROWS);
 	TupleTableSlot **slots = palloc(nslots * sizeof(TupleTableSlot *));
-	MemoryContext batch_cxt = AllocSetContextCreate(CurrentMemoryContext,
-													"cfp insert",
-													ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old_cxt;
+	bool		constraints = has_own_constraints(rel);
+	bool		generated = rel->rd_att->constr && rel->rd_att->constr->has_generated_stored;
 
 	InitResultRelInfo(target, rel, 0, NULL, 0);
 	ExecOpenIndices(target, false);
@@ -105,30 +133,32 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 		slots[i] = table_slot_create(rel, NULL);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	old_cxt = MemoryContextSwitchTo(batch_cxt);
 	for (int done = 0; done < nrows; done += nslots)
 	{
 		int			n = Min(nslots, nrows - done);
 
+		old_cxt = MemoryContextSwitchTo(batch_cxt);
 		for (int i = 0; i < n; i++)
 		{
 			fill_slot(slots[i], &rows[done + i], txid);
 			slots[i]->tts_tableOid = RelationGetRelid(rel);
-			if (rel->rd_att->constr)
+			if (generated)
+				ExecComputeStoredGenerated(target, estate, slots[i], CMD_INSERT);
+			if (constraints)
 				ExecConstraints(target, slots[i], estate);
 		}
-		table_multi_insert(rel, slots, n, cid, 0, bistate);
+		if (n == 1)
+			table_tuple_insert(rel, slots[0], cid, 0, bistate);
+		else
+			table_multi_insert(rel, slots, n, cid, 0, bistate);
 		for (int i = 0; i < n; i++)
-		{
-			if (target->ri_NumIndices > 0)
-				cfp_insert_index_tuples(target, slots[i], estate);
+			cfp_insert_index_tuples(target, slots[i], estate);
+		MemoryContextSwitchTo(old_cxt);
+		for (int i = 0; i < n; i++)
 			ExecClearTuple(slots[i]);
-			ResetPerTupleExprContext(estate);
-		}
-		MemoryContextReset(batch_cxt);
+		ResetPerTupleExprContext(estate);
 		CHECK_FOR_INTERRUPTS();
 	}
-	MemoryContextSwitchTo(old_cxt);
 	PopActiveSnapshot();
 
 	if (bistate)
@@ -138,7 +168,6 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 		ExecDropSingleTupleTableSlot(slots[i]);
 	pfree(slots);
 	ExecCloseIndices(target);
-	MemoryContextDelete(batch_cxt);
 	FreeExecutorState(estate);
 }
 

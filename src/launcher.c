@@ -12,7 +12,7 @@
  * CREATE EXTENSION or CREATE DATABASE, the end of a command that needed a
  * worker away, a session that misses its worker.  Else it looks every 30 s.
  *
- * The utility hook, in every session, does two things.
+ * The utility hook, in every session, does three things.
  *
  * 1.  It notes statements whose commit the launcher or the worker must hear
  *	   of; the transaction callback tells them.
@@ -22,6 +22,7 @@
  *	   terminates the worker and waits until it has left.  The mark is taken
  *	   back by the transaction callback, which runs at commit, at abort and
  *	   when the session is terminated, so it cannot stay behind.
+ * 3.  After ALTER TABLE it lets gate.c see whether triggers were switched.
  *
  * No worker is ever started for a database that is gone, which would put a
  * FATAL into the log: a worker needs the shared entry and looks at
@@ -64,6 +65,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "gate.h"
 #include "worker.h"
 
 #define LOOK_INTERVAL		30000	/* ms between looks without cause */
@@ -600,6 +602,9 @@ cfp_ProcessUtility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	else
 		standard_ProcessUtility(pstmt, query, read_only_tree, context, params,
 								environment, dest, completion);
+
+	if (tag == T_AlterTableStmt)
+		cfp_gate_altered((AlterTableStmt *) statement);
 
 	/* CASCADE may have brought cfp with another extension: take any. */
 	if (tag == T_CreateExtensionStmt)

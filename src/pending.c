@@ -97,6 +97,7 @@ typedef struct PendingRecord
 	CfpRecord  *record;			/* NULL: written and dropped from memory */
 	CfpNode    *node;			/* owned; NULL: a newer one has it, or table mode */
 	int32		version;
+	CommandId	cid;			/* of the command that stored it */
 	bool		linked;			/* the node has the record */
 	bool		written;		/* in storage_history */
 } PendingRecord;
@@ -123,6 +124,7 @@ static Size bytes_in_memory = 0;
 static PendingCollection *collections = NULL;
 static int	ncollections = 0;
 static FullTransactionId writer;	/* of this transaction, once it stores */
+static Oid	stored_into;		/* the storage_history it stores into */
 static int	tables_locked_at = 0;	/* nesting level that holds the locks */
 static bool any_store_lock = false; /* does a collection have one? */
 static bool past_precommit = false;
@@ -293,7 +295,11 @@ begin_storing(void)
 		LockRelationOid(gate, RowExclusiveLock);
 		now = cfp_tables();
 		if (now->history == history && now->gate == gate)
+		{
 			tables_locked_at = GetCurrentTransactionNestLevel();
+			if (collections == NULL)
+				stored_into = history;
+		}
 		else
 		{
 			/* The extension was dropped and made anew while we waited. */
@@ -301,6 +307,11 @@ begin_storing(void)
 			UnlockRelationOid(history, RowExclusiveLock);
 		}
 	}
+	if (unlikely(cfp_tables()->history != stored_into))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this transaction has stored with the extension that it dropped"),
+				 errhint("Store in a new transaction.")));
 }
 
 /* Put an empty record on top of the item's; the claim fills it in. */
@@ -329,6 +340,7 @@ push_record(PendingItem *item)
 	}
 	rec = MemoryContextAllocZero(pending_cxt, sizeof(PendingRecord));
 	rec->item = item;
+	rec->cid = GetCurrentCommandId(true);
 	rec->older = item->newest;
 	item->newest = rec;
 	if (nlevels == 0 || levels[nlevels - 1].nesting < nesting)
@@ -415,12 +427,24 @@ fetch_record(const PendingRecord *rec)
 	return record;
 }
 
+/* The item's newest record that a command before the given one stored. */
+static inline PendingRecord *
+newest_before(const PendingItem *item, CommandId before)
+{
+	PendingRecord *rec = item->newest;
+
+	while (rec != NULL && rec->cid >= before)
+		rec = rec->older;
+	return rec;
+}
+
 const CfpRecord *
-cfp_pending_find(const CfpItemName *name)
+cfp_pending_find(const CfpItemName *name, CommandId before)
 {
 	PendingItem *item = find_item(name);
+	PendingRecord *rec = item ? newest_before(item, before) : NULL;
 
-	return item && item->newest ? fetch_record(item->newest) : NULL;
+	return rec ? fetch_record(rec) : NULL;
 }
 
 bool
@@ -443,14 +467,16 @@ compare_rows(const void *a, const void *b)
 
 /* Add the newest records of a collection's items to rows. */
 static int
-add_rows(const PendingCollection *col, CfpPendingRow *rows, int n)
+add_rows(const PendingCollection *col, CommandId before, CfpPendingRow *rows, int n)
 {
 	for (PendingItem *item = col->items; item != NULL; item = item->next)
 	{
-		if (item->newest == NULL)
+		PendingRecord *rec = newest_before(item, before);
+
+		if (rec == NULL)
 			continue;
 		item_name(item, &rows[n].name);
-		rows[n++].record = fetch_record(item->newest);
+		rows[n++].record = fetch_record(rec);
 	}
 	return n;
 }
@@ -465,13 +491,13 @@ cfp_pending_collection(const CfpCollectionName *name, int *nrows)
 	if (col == NULL)
 		return NULL;
 	rows = MemoryContextAllocHuge(CurrentMemoryContext, col->nitems * sizeof(CfpPendingRow));
-	*nrows = add_rows(col, rows, 0);
+	*nrows = add_rows(col, CFP_UP_TO_NOW, rows, 0);
 	qsort(rows, *nrows, sizeof(CfpPendingRow), compare_rows);
 	return rows;
 }
 
 CfpPendingRow *
-cfp_pending_all(const char *key, int key_len, int *nrows)
+cfp_pending_all(const char *key, int key_len, CommandId before, int *nrows)
 {
 	CfpPendingRow *rows;
 	Size		n = 0;
@@ -484,7 +510,7 @@ cfp_pending_all(const char *key, int key_len, int *nrows)
 	{
 		if (key == NULL ||
 			(col->name.key_len == key_len && memcmp(col->name.key, key, key_len) == 0))
-			*nrows = add_rows(col, rows, *nrows);
+			*nrows = add_rows(col, before, rows, *nrows);
 	}
 	return rows;
 }
@@ -1054,7 +1080,7 @@ write_level(int start)
 void
 cfp_pending_note_hand_change(void)
 {
-	if (cfp_hand_changed)
+	if (cfp_hand_changed || !cfp_preloaded)
 		return;
 	pg_atomic_fetch_add_u32(&cfp_my_database()->hand_changes, 1);
 	cfp_hand_changed = true;
@@ -1065,6 +1091,17 @@ cfp_pending_note_hand_change(void)
 static void
 pre_commit(void)
 {
+	if (nrecords > 0)
+	{
+		const CfpTables *tables = cfp_tables_if_installed();
+
+		/* What it stored goes with the table that it dropped. */
+		if (tables == NULL || tables->history != stored_into)
+		{
+			while (nrecords > 0)
+				pop_record();
+		}
+	}
 	if (nrecords > 0)
 	{
 		cfp_waitpoint("precommit", true);

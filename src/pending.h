@@ -42,11 +42,13 @@ extern bool cfp_expect_present(const CfpRecord *current, void *arg);
 extern bool cfp_pending_any;
 
 /*
- * This transaction's newest own record of the item, or NULL.  The record
- * stays good until the (sub)transaction ends or the item is stored again;
- * it may have been read back from the history into CurrentMemoryContext.
+ * This transaction's newest own record of the item, or NULL; of those stored
+ * by commands before the given one (as a table would show them), or
+ * CFP_UP_TO_NOW.  The record stays good until the (sub)transaction ends or the
+ * item is stored again; it may have been read back into CurrentMemoryContext.
  */
-extern const CfpRecord *cfp_pending_find(const CfpItemName *name);
+#define CFP_UP_TO_NOW	InvalidCommandId
+extern const CfpRecord *cfp_pending_find(const CfpItemName *name, CommandId before);
 
 /* Own newest records of one collection, sorted by item name (palloc'd). */
 typedef struct CfpPendingRow
@@ -57,8 +59,12 @@ typedef struct CfpPendingRow
 
 extern CfpPendingRow *cfp_pending_collection(const CfpCollectionName *name, int *nrows);
 
-/* Own newest records of all items (key NULL) or of one key, unsorted. */
-extern CfpPendingRow *cfp_pending_all(const char *key, int key_len, int *nrows);
+/*
+ * Own newest records of all items (key NULL) or of one key, unsorted; before
+ * as above.
+ */
+extern CfpPendingRow *cfp_pending_all(const char *key, int key_len, CommandId before,
+									  int *nrows);
 
 /* Does this transaction store into the collection through the tables? */
 extern bool cfp_pending_table_mode(const CfpCollectionName *name);

@@ -25,6 +25,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
@@ -358,7 +359,7 @@ cfp_pending_rows(PG_FUNCTION_ARGS)
 	if (cfp_pending_any)
 	{
 		int			nrows;
-		CfpPendingRow *rows = cfp_pending_all(NULL, 0, &nrows);
+		CfpPendingRow *rows = cfp_pending_all(NULL, 0, GetActiveSnapshot()->curcid, &nrows);
 
 		for (int i = 0; i < nrows; i++)
 			cfp_rows_put(&sink, &rows[i].name, rows[i].record, cfp_own_txid());

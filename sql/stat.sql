@@ -1,0 +1,42 @@
+-- Statistics.
+\getenv srcdir PG_ABS_SRCDIR
+\set ECHO none
+\i :srcdir/sql/include/start.psql
+\set ECHO all
+
+-- counters are added up at the end of each transaction
+CREATE TEMP TABLE before AS SELECT * FROM cfp.cfp_stat;
+CREATE FUNCTION pg_temp.counted() RETURNS text LANGUAGE sql VOLATILE AS $$
+	SELECT format('stores %s, gets %s, hits %s, misses %s, loads %s, serializable %s', n.stores - b.stores, n.gets - b.gets,
+		n.hits - b.hits, n.misses - b.misses, n.loads - b.loads, n.table_reads_serializable - b.table_reads_serializable)
+	FROM cfp.cfp_stat n, before b
+$$;
+SELECT cfp.cfp_store('stat', '{}', 'i' || n, 'c', n) FROM generate_series(1, 3) n;
+SELECT pg_temp.counted();
+SELECT cfp.cfp_get_value('stat', 'i' || n, 'c') FROM generate_series(1, 3) n;
+SELECT pg_temp.counted();
+SELECT cfp.cfp_evict('stat', 'c');
+SELECT cfp.cfp_get_value('stat', 'i1', 'c');
+SELECT pg_temp.counted();
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT cfp.cfp_get_value('stat', 'i1', 'c');
+COMMIT;
+SELECT pg_temp.counted();
+
+SELECT cfp.cfp_flush() >= 0 AS flushed;
+SELECT worker_pid IS NOT NULL AS worker, worker_state, next_end_of_day > now() AS next, last_closed_date < now() AS closed,
+	cache_size, cache_used > 0 AS used, cached_collections > 0 AS collections, cached_bytes > 0 AS bytes,
+	unflushed_records, unflushed_age, dirty_items >= 3 AS dirty, last_flush IS NOT NULL AS flushed,
+	last_error, last_error_at, stats_reset < now() AS reset
+FROM cfp.cfp_stat;
+SELECT cfp.cfp_fold() > 0 AS folded;
+SELECT dirty_items, last_fold IS NOT NULL AS folded FROM cfp.cfp_stat;
+
+SELECT key, collection_name, items, bytes > 0 AS bytes, hits > 0 AS hits, last_use BETWEEN now() - interval '1 hour' AND now() AS recent
+FROM cfp.cfp_stat_collections WHERE key = 'stat';
+SELECT cfp.cfp_evict('stat', 'c');
+SELECT count(*) FROM cfp.cfp_stat_collections WHERE key = 'stat';
+
+SELECT count(*) FROM cfp.cfp_stat_progress WHERE done > total;
+
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type LIKE 'cfp%';
