@@ -411,6 +411,16 @@ collect(Flush *flush)
 	table_close(history, NoLock);
 }
 
+/* The number of rows of storage_dirty. */
+static int64
+count_dirty(void)
+{
+	bool		isnull;
+
+	cfp_statement_run(&dirty_count, NULL, NULL);
+	return DatumGetInt64(cfp_statement_value(1, &isnull));
+}
+
 static void
 save_cursor(const Flush *flush)
 {
@@ -427,7 +437,6 @@ static int64
 flush_once(CfpDatabase *db)
 {
 	Flush		flush = {0};
-	bool		isnull;
 	int64		dirty_items;
 
 	cfp_worker_begin(true);
@@ -446,10 +455,7 @@ flush_once(CfpDatabase *db)
 	dirty_items = db->dirty_items;
 	LWLockRelease(&db->lock);
 	if (dirty_items < 0)
-	{
-		cfp_statement_run(&dirty_count, NULL, NULL);
-		dirty_items = DatumGetInt64(cfp_statement_value(1, &isnull));
-	}
+		dirty_items = count_dirty();
 	else
 		dirty_items += flush.inserted;
 	cfp_worker_commit();
@@ -519,6 +525,8 @@ cfp_reconcile_mark(void)
 void
 cfp_reconcile_run(void)
 {
+	int64		dirty_items;
+
 	cfp_flush_forget();
 	cfp_worker_dirty_items(-1);
 
@@ -530,5 +538,7 @@ cfp_reconcile_run(void)
 	cfp_statement_run(&history_freeze, NULL, NULL);
 	cfp_statement_run(&dirty_complete, NULL, NULL);
 	cfp_statement_run(&mark_clear, NULL, NULL);
+	dirty_items = count_dirty();
 	cfp_worker_commit();
+	cfp_worker_dirty_items(dirty_items);
 }

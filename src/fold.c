@@ -30,6 +30,7 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "utils/builtins.h"
 
 #include "settings.h"
@@ -125,6 +126,7 @@ cfp_fold_run(void)
 		left = Max(db->dirty_items, 0);
 		LWLockRelease(&db->lock);
 		cfp_worker_progress(done, done + left);
+		pgstat_report_stat(false);	/* autovacuum should hear of it soon */
 
 		if (pg_atomic_read_u64(&db->committed) - pg_atomic_read_u64(&db->flushed) >=
 			(uint64) cfp_batch_size)

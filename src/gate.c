@@ -26,6 +26,9 @@
  *
  * Both work in a server where cfp is not preloaded: the mark then is all.
  *
+ * They must fire in every session.  Where a restore has left them enabled
+ * for ordinary sessions only, the worker calls cfp_gate_enable_always().
+ *
  *-------------------------------------------------------------------------
  */
 #include "cfp.h"
@@ -51,6 +54,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -217,8 +221,8 @@ cfp_gate_altered(const AlterTableStmt *statement)
 {
 	Oid			relid;
 
-	/* The extension's own script switches them on. */
-	if (creating_extension || statement->objtype != OBJECT_TABLE ||
+	/* The extension's own script switches them on, and so may the worker. */
+	if (creating_extension || cfp_am_worker || statement->objtype != OBJECT_TABLE ||
 		!switches_triggers(statement))
 		return;
 	relid = RangeVarGetRelid(statement->relation, NoLock, true);
@@ -266,4 +270,44 @@ cfp_stamp_trigger(PG_FUNCTION_ARGS)
 	column = SPI_fnumber(RelationGetDescr(trigger->tg_relation), "txid");
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, RelationGetDescr(trigger->tg_relation),
 													 1, &column, &frozen, &isnull));
+}
+
+/*
+ * The lock ALTER TABLE needs is only asked for, not waited for: stores would
+ * queue behind a worker that waits.
+ */
+bool
+cfp_gate_enable_always(void)
+{
+	const CfpTables *tables = cfp_tables();
+	Oid			relids[] = {tables->history, tables->latest};
+	char	   *schema;
+
+	if (!tables->triggers_origin)
+		return false;
+	schema = get_namespace_name(tables->schema);
+	for (int i = 0; i < lengthof(relids); i++)
+	{
+		if (!ConditionalLockRelationOid(relids[i], ShareRowExclusiveLock))
+			return false;
+	}
+
+	SPI_connect();
+	for (int i = 0; i < lengthof(relids); i++)
+	{
+		char	   *name = get_rel_name(relids[i]);
+
+		if (schema == NULL || name == NULL ||
+			SPI_execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER cfp_gate, "
+								 "ENABLE ALWAYS TRIGGER cfp_gate_truncate, "
+								 "ENABLE ALWAYS TRIGGER cfp_stamp",
+								 quote_qualified_identifier(schema, name)),
+						false, 0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not enable the triggers of the storage tables");
+	}
+	SPI_finish();
+	ereport(LOG,
+			(errmsg("cfp: the triggers of the storage tables fire in all sessions again"),
+			 errdetail("They had been disabled and enabled, as pg_restore --disable-triggers does.")));
+	return true;
 }

@@ -19,4 +19,13 @@
  */
 extern void cfp_gate_altered(const AlterTableStmt *statement);
 
+/*
+ * Worker: have the triggers fire for everybody again where they fire for
+ * ordinary sessions only, as ENABLE TRIGGER ALL leaves them (so does
+ * pg_restore --disable-triggers).  Those that are switched off stay so.  In
+ * the caller's transaction; false when there was nothing to do, or a storage
+ * table is in use just now.
+ */
+extern bool cfp_gate_enable_always(void);
+
 #endif							/* CFP_GATE_H */

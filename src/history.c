@@ -17,8 +17,9 @@
  *	  history and the rows not yet flushed (by the index on txid) on top;
  *	- a collection by skip scan: latest merged with a walk along the history's
  *	  primary key that skips what is old.  Under SERIALIZABLE, where each gap
- *	  read must be locked; while the database is marked to be reconciled; and
- *	  when very many rows are not flushed yet.
+ *	  read must be locked; while the database is marked to be reconciled; when
+ *	  very many rows are not flushed yet, and on from where very many items
+ *	  were dirty.
  *
  * The scans use no SPI: neither the caller's privileges nor row security may
  * filter them.  Locks: ACCESS SHARE on what is read until the end of the
@@ -61,6 +62,9 @@
 
 /* Versions of one item to step over before descending anew. */
 #define SKIP_AFTER			4
+
+/* So many dirty items, and the rest of the collection is skip scanned. */
+#define MANY_DIRTY			1000
 
 /* ---------- writing ---------- */
 
@@ -481,6 +485,7 @@ typedef struct HistoryStream
 	/* dirty and unflushed */
 	TableScan	dirty;
 	bool		have_dirty;
+	int			ndirty;			/* so far */
 	StreamRow  *unflushed;		/* sorted by item, newest of each */
 	int			nunflushed;
 	int			next_unflushed;
@@ -674,6 +679,28 @@ skip_scan_next(HistoryStream *stream)
 	stream->row.record = slot_record(stream->ahead, &stream->row.txid);
 }
 
+/*
+ * Begin the skip scan: from the lower bound of the range, or behind the item
+ * that the stream stands at.
+ */
+static void
+skip_scan_open(HistoryStream *stream)
+{
+	MemoryContext old = MemoryContextSwitchTo(MemoryContextGetParent(stream->cxt));
+
+	if (stream->row.item != NULL)
+	{
+		stream->walk_from = copy_text(stream->row.item);
+		text_key(&stream->keys[2], 3, BTGreaterStrategyNumber, stream->walk_from);
+	}
+	scan_open(&stream->walk, RelationGetRelid(stream->newest.table),
+			  RelationGetRelid(stream->newest.index),
+			  stream->snapshot, stream->nkeys);
+	stream->ahead = table_slot_create(stream->walk.table, NULL);
+	stream->skip = true;
+	MemoryContextSwitchTo(old);
+}
+
 /* The next of storage_dirty and the unflushed rows, merged. */
 static void
 dirty_next(HistoryStream *stream)
@@ -714,6 +741,7 @@ dirty_next(HistoryStream *stream)
 		/* In dirty: the history's newest includes the unflushed one. */
 		stream->row.item = copy_text(slot_text(stream->dirty.slot, CFP_COL_ITEM));
 		stream->have_dirty = scan_next(&stream->dirty, ForwardScanDirection);
+		stream->ndirty++;
 		if (descend_to_newest(stream))
 			return;
 	}
@@ -724,6 +752,11 @@ stream_next(HistoryStream *stream)
 {
 	MemoryContext old;
 
+	if (!stream->skip && stream->ndirty > MANY_DIRTY)
+	{
+		scan_close(&stream->dirty);
+		skip_scan_open(stream);
+	}
 	MemoryContextReset(stream->cxt);
 	old = MemoryContextSwitchTo(stream->cxt);
 	if (stream->skip)
@@ -770,11 +803,7 @@ stream_open(HistoryStream *stream, const CfpTables *tables, Snapshot snapshot,
 
 	scan_open(&stream->newest, tables->history, tables->history_pkey, snapshot, 3);
 	if (stream->skip)
-	{
-		scan_open(&stream->walk, tables->history, tables->history_pkey, snapshot,
-				  stream->nkeys);
-		stream->ahead = table_slot_create(stream->walk.table, NULL);
-	}
+		skip_scan_open(stream);
 	else
 	{
 		scan_open(&stream->dirty, tables->dirty, tables->dirty_pkey, snapshot,

@@ -370,7 +370,7 @@ pop_record(void)
 	if (rec->node != NULL)
 	{
 		LWLockAcquire(&col->lock, LW_EXCLUSIVE);
-		if (older != NULL && older->node == NULL && older->record != NULL)
+		if (older != NULL && older->node == NULL)
 		{
 			cfp_node_strip(col, rec->node);
 			cfp_node_move(item->shared, rec->node, older->version);
@@ -1135,6 +1135,8 @@ mark_committed(PendingCollection *collection)
 	LWLockAcquire(&col->lock, LW_EXCLUSIVE);
 	for (PendingItem *item = collection->items; item != NULL; item = item->next)
 	{
+		Assert(item->newest == NULL || item->newest->linked ||
+			   col->state == CFP_COLLECTION_BYPASSED);
 		for (PendingRecord *rec = item->newest; rec != NULL; rec = rec->older)
 		{
 			if (rec->node == NULL)

@@ -890,12 +890,33 @@ special_field_error(int sqlstate, const char *field, const JsonbValue *value,
 			 errhint("Correct it, leave it out of data, or use another name for it.")));
 }
 
+/*
+ * Could data have a key of this length?  Most data has none of the special
+ * fields, and looking at lengths spares the search.  The first stride of keys
+ * has its lengths in the entries, the first one's offset included.
+ */
+static inline bool
+has_key_of_length(const JsonbContainer *data, int len)
+{
+	int			nkeys = JsonContainerSize(data);
+
+	if (nkeys > JB_OFFSET_STRIDE)
+		return true;
+	for (int i = 0; i < nkeys; i++)
+	{
+		if (JBE_OFFLENFLD(data->children[i]) == len)
+			return true;
+	}
+	return false;
+}
+
 /* A member of data, unless it is absent or JSON null. */
 static bool
 special_field(const JsonbContainer *data, const char *field, int len,
 			  JsonbValue *value)
 {
-	return getKeyJsonValueFromContainer((JsonbContainer *) data, field, len, value) != NULL &&
+	return has_key_of_length(data, len) &&
+		getKeyJsonValueFromContainer((JsonbContainer *) data, field, len, value) != NULL &&
 		value->type != jbvNull;
 }
 

@@ -95,6 +95,9 @@ static CfpTables tables;
 static bool tables_valid = false;
 static uint64 table_invalidations = 0;
 
+/* Of each storage table; see gate.c. */
+#define TRIGGERS			3
+
 /* Privileges of the users last asked about. */
 #define USERS_REMEMBERED	4
 
@@ -317,13 +320,12 @@ find_primary_key(Oid schema, const char *table, Oid relid,
 }
 
 /*
- * Are the triggers that tell cfp of hand-made changes there, and do they fire
- * for everybody?
+ * Count the table's triggers that tell cfp of hand-made changes: those that
+ * fire for everybody, and those that fire in ordinary sessions only.
  */
-static bool
-triggers_enabled(Oid relid)
+static void
+count_triggers(Oid relid, int *always, int *origin)
 {
-	int			enabled = 0;
 	Relation	rel;
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -337,15 +339,17 @@ triggers_enabled(Oid relid)
 	{
 		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 
-		if (form->tgenabled == TRIGGER_FIRES_ALWAYS &&
-			(strcmp(NameStr(form->tgname), "cfp_gate") == 0 ||
-			 strcmp(NameStr(form->tgname), "cfp_gate_truncate") == 0 ||
-			 strcmp(NameStr(form->tgname), "cfp_stamp") == 0))
-			enabled++;
+		if (strcmp(NameStr(form->tgname), "cfp_gate") != 0 &&
+			strcmp(NameStr(form->tgname), "cfp_gate_truncate") != 0 &&
+			strcmp(NameStr(form->tgname), "cfp_stamp") != 0)
+			continue;
+		if (form->tgenabled == TRIGGER_FIRES_ALWAYS)
+			(*always)++;
+		else if (form->tgenabled == TRIGGER_FIRES_ON_ORIGIN)
+			(*origin)++;
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return enabled == 3;
 }
 
 /* Does a subscription of this database write to the table? */
@@ -364,6 +368,8 @@ look_up(CfpTables *found)
 {
 	Oid			schema = found->schema;
 	HeapTuple	tuple;
+	int			always = 0,
+				origin = 0;
 
 	found->history = find_relation(schema, "storage_history", RELKIND_RELATION);
 	found->latest = find_relation(schema, "storage_latest", RELKIND_RELATION);
@@ -401,7 +407,10 @@ look_up(CfpTables *found)
 	found->owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 
-	found->cacheable = triggers_enabled(found->history) && triggers_enabled(found->latest) &&
+	count_triggers(found->history, &always, &origin);
+	count_triggers(found->latest, &always, &origin);
+	found->triggers_origin = origin > 0 && always + origin == 2 * TRIGGERS;
+	found->cacheable = always == 2 * TRIGGERS &&
 		!is_subscribed(found->history) && !is_subscribed(found->latest);
 }
 

@@ -35,6 +35,8 @@ typedef struct CfpTables
 	Oid			current;		/* the view storage_current */
 	bool		cacheable;		/* gate triggers enabled on both tables, no
 								 * subscription writes to them */
+	bool		triggers_origin;	/* enabled on both tables, but not for
+									 * session_replication_role = replica */
 } CfpTables;
 
 /*

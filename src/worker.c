@@ -200,10 +200,11 @@ cfp_worker_commit(void)
 	MemoryContextSwitchTo(worker_context);
 }
 
+/* At PGC_S_OVERRIDE, as fix_settings() has it, a value would never be restored. */
 void
 cfp_set_local(const char *name, const char *value)
 {
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_OVERRIDE,
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
 }
 
