@@ -372,11 +372,11 @@ FROM (
 	FROM @extschema@.storage_latest l
 	WHERE @extschema@.cfp_view_guard()
 		AND l.version >= @extschema@.cfp_pending_version(l.key, l.collection_name, l.item_name)
-		AND ((SELECT h.version
-			  FROM @extschema@.storage_history h
-			  WHERE h.key = l.key AND h.collection_name = l.collection_name AND h.item_name = l.item_name
-			  ORDER BY h.version DESC
-			  LIMIT 1) > l.version) IS NOT TRUE
+		AND (SELECT true
+			 FROM @extschema@.storage_history h
+			 WHERE h.key = l.key AND h.collection_name = l.collection_name AND h.item_name = l.item_name
+				AND h.version > l.version
+			 LIMIT 1) IS NOT TRUE
 	UNION ALL
 	-- flushed since the fold
 	SELECT d.key, d.collection_name, d.item_name,

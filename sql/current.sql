@@ -79,6 +79,17 @@ SELECT coll, item, value, version FROM pg_temp.shown;
 COMMIT;
 SELECT coll, item, value, version FROM pg_temp.shown;
 
+-- a statement does not see what it stores itself
+WITH u AS (UPDATE cfp.storage_current SET value_int = value_int + 1 WHERE key = 'view' AND collection_name = 'c' AND value_int IS NOT NULL RETURNING item_name)
+SELECT count(*) FROM u;
+BEGIN;
+SELECT cfp.cfp_store('hal', '{}', 'i' || n, '', n) FROM generate_series(1, 3) n;
+WITH u AS (UPDATE cfp.storage_current SET value_int = value_int + 1 WHERE key = 'hal' RETURNING item_name, version) SELECT * FROM u ORDER BY 1;
+WITH u AS (INSERT INTO cfp.storage_current (key, item_name) SELECT key, item_name || 'x' FROM cfp.storage_current WHERE key = 'hal' RETURNING item_name) SELECT * FROM u ORDER BY 1;
+WITH u AS (DELETE FROM cfp.storage_current WHERE key = 'hal' RETURNING item_name) SELECT count(*) FROM u;
+SELECT count(*) FROM cfp.storage_current WHERE key = 'hal';
+ROLLBACK;
+
 -- the same at each stage of the pipeline
 CREATE TEMP TABLE before AS SELECT * FROM cfp.storage_current WHERE key = 'view';
 CREATE FUNCTION pg_temp.differences() RETURNS bigint LANGUAGE sql VOLATILE AS $$

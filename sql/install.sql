@@ -106,8 +106,11 @@ COMMIT;
 SELECT cfp.cfp_get_data('k');
 SELECT count(*) FROM cfp.storage_history;
 
--- dropped while the session remembers it, and created anew: nothing is left
+-- dropped by a transaction that has stored, and created anew: nothing is left
+BEGIN;
+SELECT cfp.cfp_store('k2');
 DROP EXTENSION cfp;
+COMMIT;
 SELECT pg_temp.error($$SELECT cfp.cfp_get('k')$$);
 CREATE EXTENSION cfp SCHEMA cfp;
 SELECT cfp.cfp_get('k');

@@ -37,6 +37,12 @@ FROM cfp.cfp_stat_collections WHERE key = 'stat';
 SELECT cfp.cfp_evict('stat', 'c');
 SELECT count(*) FROM cfp.cfp_stat_collections WHERE key = 'stat';
 
+-- names too long to be stored are not cached either
+SELECT cfp.cfp_get(repeat('k', 3000), repeat('i', 3000), repeat('c', 3000)), cfp.cfp_get_collection(repeat('k', 70000), repeat('c', 70000)),
+	(SELECT count(*) FROM cfp.cfp_items(repeat('k', 2001))), (SELECT count(*) FROM cfp.cfp_history(repeat('k', 2001))),
+	cfp.cfp_get_key(repeat('k', 70000)), cfp.cfp_evict(repeat('k', 70000));
+SELECT count(*) FROM cfp.cfp_stat_collections WHERE octet_length(key) + octet_length(collection_name) > 2000;
+
 SELECT count(*) FROM cfp.cfp_stat_progress WHERE done > total;
 
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type LIKE 'cfp%';

@@ -10,6 +10,10 @@
  * version it may have been changed by hand), and the item leaves
  * storage_dirty.  An item that has no record any more just leaves.
  *
+ * The search in the history is bounded by the version that storage_latest has:
+ * a btree takes whole pages of what matches, so without a bound an item of
+ * hundreds of versions would cost hundreds of comparisons.
+ *
  * All of a chunk happens in one statement, with one snapshot.  Every record
  * that a flush has seen is in that snapshot; one committed after it will be
  * found new by a later flush, which puts its item back: the flush must
@@ -51,8 +55,11 @@ static CfpStatement fold_chunk = {
 	" SELECT h.key, h.collection_name, h.item_name, h.data, h.value_int, h.value_float,"
 	" h.value_string, h.\"timestamp\", h.status, h.status_int, h.username, h.updated_at,"
 	" h.version, h.txid"
-	" FROM chunk c CROSS JOIN LATERAL (SELECT * FROM @schema@.storage_history n"
+	" FROM chunk c LEFT JOIN @schema@.storage_latest o"
+	"  ON o.key = c.key AND o.collection_name = c.collection_name AND o.item_name = c.item_name"
+	" CROSS JOIN LATERAL (SELECT * FROM @schema@.storage_history n"
 	"  WHERE n.key = c.key AND n.collection_name = c.collection_name AND n.item_name = c.item_name"
+	"  AND n.version >= coalesce(o.version, '-2147483648')"
 	"  ORDER BY n.version DESC LIMIT 1) h"
 	" ON CONFLICT (key, collection_name, item_name) DO UPDATE SET"
 	" data = excluded.data, value_int = excluded.value_int, value_float = excluded.value_float,"

@@ -57,8 +57,11 @@
 /* Rows handed to the table access method at once. */
 #define BATCH_ROWS			1000
 
-/* More rows not yet flushed than this, and the collection is skip scanned. */
-#define MAX_UNFLUSHED_ROWS	2000
+/*
+ * More rows not yet flushed than this (of any collection), and the collection
+ * is skip scanned: looking through them would cost more than most collections.
+ */
+#define MAX_UNFLUSHED_ROWS	200
 
 /* Versions of one item to step over before descending anew. */
 #define SKIP_AFTER			4
@@ -531,7 +534,8 @@ in_range(const text *item, const CfpItemRange *range)
 
 /*
  * Rows of the collection not yet flushed, into stream->unflushed.  False when
- * there are too many (of all collections) to look through.
+ * there are too many (of all collections) to look through, which they are
+ * when this transaction has written some: then it has written many.
  */
 static bool
 collect_unflushed(HistoryStream *stream, const CfpTables *tables,
@@ -543,6 +547,7 @@ collect_unflushed(HistoryStream *stream, const CfpTables *tables,
 	int			seen = 0;
 	int			allocated = 64;
 	int			n = 0;
+	FullTransactionId own = GetTopFullTransactionIdIfAny();
 
 	stream->unflushed = palloc(allocated * sizeof(StreamRow));
 	scan_open(&scan, tables->history, tables->history_txid, stream->snapshot, 1);
@@ -560,7 +565,12 @@ collect_unflushed(HistoryStream *stream, const CfpTables *tables,
 		{
 			if (++seen > MAX_UNFLUSHED_ROWS)
 				break;
-			slot_getsomeattrs(scan.slot, CFP_COL_ITEM + 1);
+			slot_getsomeattrs(scan.slot, CFP_COL_TXID + 1);
+			if (FullTransactionIdEquals(own, DatumGetFullTransactionId(scan.slot->tts_values[CFP_COL_TXID])))
+			{
+				seen = MAX_UNFLUSHED_ROWS + 1;
+				break;
+			}
 			if (!text_is(slot_text(scan.slot, CFP_COL_KEY), name->key, name->key_len) ||
 				!text_is(slot_text(scan.slot, CFP_COL_COLLECTION), name->collection,
 						 name->collection_len) ||

@@ -204,19 +204,25 @@ find_collection(const CfpCollectionName *name)
 }
 
 static PendingItem *
-find_item(const CfpItemName *name)
+find_item_in(PendingCollection *collection, const CfpItemName *name)
 {
 	PendingItem probe;
 	ItemEntry  *entry;
 
-	probe.collection = find_collection(&name->in);
-	if (probe.collection == NULL)
+	if (collection == NULL)
 		return NULL;
+	probe.collection = collection;
 	probe.name = name->item;
 	probe.name_len = name->item_len;
 	probe.hash = cfp_item_hash(name->item, name->item_len);
 	entry = item_table_lookup(item_table, &probe);
 	return entry ? entry->item : NULL;
+}
+
+static PendingItem *
+find_item(const CfpItemName *name)
+{
+	return find_item_in(find_collection(&name->in), name);
 }
 
 static PendingCollection *
@@ -867,7 +873,7 @@ cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 	collection = find_collection(&name->in);
 	if (collection == NULL)
 		collection = make_collection(&name->in);
-	item = find_item(name);
+	item = find_item_in(collection, name);
 	if (item == NULL)
 		item = make_item(collection, name);
 	if (cfp_hand_changed)

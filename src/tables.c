@@ -91,8 +91,8 @@ static const AttrNumber dirty_key[] = {1, 2, 3};
 static const AttrNumber state_key[] = {1};
 
 /* What is remembered; good while the counts are those it was made at. */
-static CfpTables tables;
-static bool tables_valid = false;
+CfpTables	cfp_tables_found;
+bool		cfp_tables_valid = false;
 static uint64 table_invalidations = 0;
 
 /* Of each storage table; see gate.c. */
@@ -125,7 +125,7 @@ forget_rights(void)
 static void
 forget_tables(void)
 {
-	tables_valid = false;
+	cfp_tables_valid = false;
 	table_invalidations++;
 	forget_rights();
 }
@@ -134,10 +134,10 @@ static void
 relation_changed(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid ||
-		relid == tables.history || relid == tables.latest ||
-		relid == tables.dirty || relid == tables.state ||
-		relid == tables.gate || relid == tables.days ||
-		relid == tables.current)
+		relid == cfp_tables_found.history || relid == cfp_tables_found.latest ||
+		relid == cfp_tables_found.dirty || relid == cfp_tables_found.state ||
+		relid == cfp_tables_found.gate || relid == cfp_tables_found.days ||
+		relid == cfp_tables_found.current)
 		forget_tables();
 }
 
@@ -420,8 +420,8 @@ cfp_tables_if_installed(void)
 	CfpTables	found = {0};
 	uint64		invalidations = table_invalidations;
 
-	if (likely(tables_valid))
-		return &tables;
+	if (likely(cfp_tables_valid))
+		return &cfp_tables_found;
 	if (!find_extension(&found.extension, &found.schema))
 		return NULL;
 
@@ -430,13 +430,13 @@ cfp_tables_if_installed(void)
 	 * callback cannot tell whether it concerns tables found just now.
 	 */
 	look_up(&found);
-	tables = found;
-	tables_valid = (invalidations == table_invalidations);
-	return &tables;
+	cfp_tables_found = found;
+	cfp_tables_valid = (invalidations == table_invalidations);
+	return &cfp_tables_found;
 }
 
 const CfpTables *
-cfp_tables(void)
+cfp_tables_look_up(void)
 {
 	const CfpTables *result = cfp_tables_if_installed();
 

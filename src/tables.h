@@ -46,10 +46,21 @@ typedef struct CfpTables
  * installed here, or a storage table is missing or altered (names the table
  * and the column).
  */
-extern const CfpTables *cfp_tables(void);
+static inline const CfpTables *cfp_tables(void);
 
 /* The same without an error: NULL when the extension is not installed here. */
 extern const CfpTables *cfp_tables_if_installed(void);
+
+/* Not to be used directly: what cfp_tables() remembers, and how it looks up. */
+extern CfpTables cfp_tables_found;
+extern bool cfp_tables_valid;
+extern const CfpTables *cfp_tables_look_up(void);
+
+static inline const CfpTables *
+cfp_tables(void)
+{
+	return likely(cfp_tables_valid) ? &cfp_tables_found : cfp_tables_look_up();
+}
 
 /*
  * The oid of one of the extension's tables, whatever state the tables are

@@ -46,7 +46,7 @@ my $today = $node->safe_psql('postgres',
 	"SET timezone = '$zone'; SELECT current_date");
 my $days = 'SELECT count(*), min(date), max(date), bool_and(finished IS NOT NULL) FROM storage_days';
 
-foreach my $database ('reached', 'missed', 'default')
+foreach my $database ('reached', 'missed')
 {
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
 	cfp_install($node, $database);
@@ -92,12 +92,6 @@ $node->restart;
 wait_worker($node, 'missed');
 $node->safe_psql('missed', 'SELECT cfp_flush()');
 is($node->safe_psql('missed', $days), "1|$today|$today|t", 'and not again at the next start');
-
-# A session's own setting changes nothing.
-is( $node->safe_psql('default', q{
-	SELECT cfp_next_end_of_day() AS before \gset
-	SELECT cfp_next_end_of_day() = :'before'}),
-	't', 'the next end of day stays');
 
 $node->stop;
 log_ok($node);

@@ -55,6 +55,7 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM cfp_items('many', 'c77') 
 	'they are seen after the commit');
 is($old->selectrow_array($sum), $before, 'an old snapshot reads the same');
 $old->do('COMMIT');
+$old->disconnect;
 seen_ok($node, 'all agree after a large transaction');
 
 # One collection at a time, by one transaction, rolled back.
