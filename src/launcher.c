@@ -18,7 +18,7 @@
  *	   of; the transaction callback tells them.
  * 2.  Before DROP DATABASE, ALTER DATABASE ... RENAME or SET TABLESPACE and
  *	   CREATE DATABASE ... TEMPLATE, which refuse a database with sessions,
- *	   it makes the worker step aside: raises stepping_aside in the entry,
+ *	   and before the extension is dropped, it makes the worker step aside: raises stepping_aside in the entry,
  *	   terminates the worker and waits until it has left.  The mark is taken
  *	   back by the transaction callback, which runs at commit, at abort and
  *	   when the session is terminated, so it cannot stay behind.
@@ -42,6 +42,7 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -60,12 +61,14 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "gate.h"
+#include "tables.h"
 #include "worker.h"
 
 #define LOOK_INTERVAL		30000	/* ms between looks without cause */
@@ -568,6 +571,49 @@ send_worker_away(Oid dboid)
 	}
 }
 
+/*
+ * Would the statement drop the extension of this database, if the current
+ * user may?
+ */
+static bool
+may_drop_extension(Node *statement)
+{
+	Oid			history;
+	HeapTuple	tuple;
+	Form_pg_class form;
+	bool		named = false;
+	bool		result;
+	ListCell   *lc;
+
+	if (!IsA(statement, DropStmt) && !IsA(statement, DropOwnedStmt))
+		return false;
+	if (IsA(statement, DropStmt) &&
+		((DropStmt *) statement)->removeType != OBJECT_EXTENSION &&
+		((DropStmt *) statement)->removeType != OBJECT_SCHEMA)
+		return false;
+
+	history = cfp_table_oid("storage_history");
+	if (!OidIsValid(history))
+		return false;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(history));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	form = (Form_pg_class) GETSTRUCT(tuple);
+	result = has_privs_of_role(GetUserId(), form->relowner);
+	if (IsA(statement, DropOwnedStmt))
+		named = true;
+	else
+	{
+		const char *wanted = ((DropStmt *) statement)->removeType == OBJECT_EXTENSION ?
+			CFP_EXTENSION_NAME : get_namespace_name(form->relnamespace);
+
+		foreach(lc, ((DropStmt *) statement)->objects)
+			named = named || (wanted != NULL && strcmp(strVal(lfirst(lc)), wanted) == 0);
+	}
+	ReleaseSysCache(tuple);
+	return result && named;
+}
+
 static void
 cfp_ProcessUtility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				   ProcessUtilityContext context, ParamListInfo params,
@@ -579,10 +625,7 @@ cfp_ProcessUtility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	const char *name;
 	bool		drops;
 	bool		as_template;
-	bool		drops_extension = tag == T_DropOwnedStmt ||
-		(tag == T_DropStmt &&
-		 (((DropStmt *) statement)->removeType == OBJECT_EXTENSION ||
-		  ((DropStmt *) statement)->removeType == OBJECT_SCHEMA));
+	bool		drops_extension = may_drop_extension(statement);
 
 	name = database_to_clear(statement, &drops, &as_template);
 	if (name != NULL && !OidIsValid(aside_database) && !RecoveryInProgress())
@@ -595,6 +638,13 @@ cfp_ProcessUtility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			aside_drops = drops;
 		}
 	}
+
+	/*
+	 * Dropping the extension locks its tables in an order of its own, which
+	 * may meet the worker's in a deadlock.
+	 */
+	if (drops_extension && !OidIsValid(aside_database) && !RecoveryInProgress())
+		send_worker_away(MyDatabaseId);
 
 	if (prev_ProcessUtility)
 		prev_ProcessUtility(pstmt, query, read_only_tree, context, params,
