@@ -611,6 +611,10 @@ cfp_directory_find(const CfpCollectionName *name, uint64 hash, Oid history,
 		*generation = col->generation;
 	LWLockRelease(lock);
 
+	/* Too long to be stored: not worth memory, and more than a descriptor holds. */
+	if (name->key_len + name->collection_len > CFP_MAX_NAME_BYTES)
+		create = false;
+
 	if (col == NULL && create)
 	{
 		/* Memory first: making room takes locks of its own. */

@@ -63,7 +63,7 @@ cfp_last_closed(DateADT *date)
 {
 	bool		found;
 
-	cfp_worker_begin(false);
+	cfp_worker_begin(false, false);
 	found = read_last_closed(date);
 	cfp_worker_commit();
 	return found;
@@ -74,7 +74,7 @@ cfp_days_begin(DateADT date)
 {
 	Datum		value = DateADTGetDatum(date);
 
-	cfp_worker_begin(false);
+	cfp_worker_begin(false, false);
 	cfp_statement_run(&day_save, &value, NULL);
 	cfp_worker_commit();
 }
@@ -85,7 +85,7 @@ cfp_days_close(DateADT date, TimestampTz started, int64 items_folded)
 	DateADT		last;
 	Datum		values[3];
 
-	cfp_worker_begin(true);
+	cfp_worker_begin(true, false);
 	if (!read_last_closed(&last) || last < date)
 	{
 		values[0] = DateADTGetDatum(date);

@@ -439,7 +439,7 @@ flush_once(CfpDatabase *db)
 	Flush		flush = {0};
 	int64		dirty_items;
 
-	cfp_worker_begin(true);
+	cfp_worker_begin(true, false);
 	flush.tables = *cfp_tables();
 	known_begin(db);
 	read_cursor(&flush);
@@ -506,7 +506,7 @@ cfp_reconcile_needed(int64 *counter)
 	bool		isnull;
 
 	*counter = 0;
-	cfp_worker_begin(false);
+	cfp_worker_begin(false, false);
 	found = cfp_statement_run(&mark_read, NULL, NULL) > 0;
 	if (found)
 		*counter = DatumGetInt64(cfp_statement_value(1, &isnull));
@@ -517,7 +517,7 @@ cfp_reconcile_needed(int64 *counter)
 void
 cfp_reconcile_mark(void)
 {
-	cfp_worker_begin(false);
+	cfp_worker_begin(false, false);
 	cfp_statement_run(&mark_set, NULL, NULL);
 	cfp_worker_commit();
 }
@@ -530,11 +530,9 @@ cfp_reconcile_run(void)
 	cfp_flush_forget();
 	cfp_worker_dirty_items(-1);
 
-	cfp_worker_begin(true);
+	cfp_worker_begin(true, true);
 	cfp_set_local("enable_mergejoin", "on");
 	cfp_set_local("enable_nestloop", "off");
-	/* Whoever changes the tables by hand may hold the mark for hours. */
-	cfp_set_local("lock_timeout", "1s");
 	cfp_statement_run(&history_freeze, NULL, NULL);
 	cfp_statement_run(&dirty_complete, NULL, NULL);
 	cfp_statement_run(&mark_clear, NULL, NULL);

@@ -86,7 +86,7 @@ fold_one_chunk(Datum *from, MemoryContext context)
 {
 	int64		items = 0;
 
-	cfp_worker_begin(false);
+	cfp_worker_begin(false, true);
 	if (cfp_statement_run(&fold_chunk, from, NULL) > 0)
 	{
 		bool		isnull;

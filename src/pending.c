@@ -851,8 +851,10 @@ cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 	ClaimResult result;
 	MemoryContext old;
 
-	PreventCommandIfReadOnly("cfp_store()");
-	PreventCommandIfParallelMode("cfp_store()");
+	const char *caller = fields->data == NULL ? "cfp_delete()" : "cfp_store()";
+
+	PreventCommandIfReadOnly(caller);
+	PreventCommandIfParallelMode(caller);
 	if (past_precommit)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -1220,6 +1222,7 @@ end_transaction(bool committed)
 		pg_atomic_fetch_add_u64(&db->generation, 1);
 		pg_atomic_fetch_sub_u32(&db->hand_changes, 1);
 		cfp_hand_changed = false;
+		cfp_wake_worker(db);	/* it will have to reconcile */
 	}
 	cfp_pending_any = false;
 	tables_locked_at = 0;

@@ -34,7 +34,9 @@
  * join on for itself.
  *
  * Locks: the entry's lock for moments (database.c).  Heavyweight locks as
- * the statements take them; the worker never touches cfp_gate.
+ * the statements take them; before what goes from the history into latest,
+ * and before its snapshot, ROW EXCLUSIVE on cfp_gate: a change by hand that
+ * committed between would be overwritten with what was before it.
  *
  *-------------------------------------------------------------------------
  */
@@ -63,6 +65,7 @@
 #include "utils/wait_event.h"
 
 #include "calendar.h"
+#include "gate.h"
 #include "settings.h"
 #include "tables.h"
 #include "worker.h"
@@ -73,6 +76,7 @@
 #define LAST_RETRY			60000
 #define REPEAT_LOG			60000	/* ms before the same error is logged again */
 #define MARK_INTERVAL		30000	/* ms between looks for the mark, without cause */
+#define GATE_WAIT			"5s"	/* for changes by hand to end */
 #define LAST_FLUSH_WAIT		"2s"	/* for any lock, in the last flush */
 
 bool		cfp_am_worker = false;
@@ -181,12 +185,18 @@ cfp_worker_dirty_items(int64 items)
  */
 
 void
-cfp_worker_begin(bool one_snapshot)
+cfp_worker_begin(bool one_snapshot, bool gate)
 {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	if (one_snapshot)
 		XactIsoLevel = XACT_REPEATABLE_READ;
+	if (gate)
+	{
+		/* Whoever changes the tables by hand may hold it for hours. */
+		cfp_set_local("lock_timeout", GATE_WAIT);
+		LockRelationOid(cfp_tables()->gate, RowExclusiveLock);
+	}
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 }
@@ -301,6 +311,8 @@ extension_is_here(Oid *extension, bool *triggers_on)
 		LockRelationOid(tables->history, AccessShareLock);
 		tables = cfp_tables_if_installed();
 	}
+	if (tables != NULL && tables->triggers_origin && cfp_gate_enable_always())
+		tables = cfp_tables_if_installed();
 	*extension = tables == NULL ? InvalidOid : tables->extension;
 	*triggers_on = tables != NULL && tables->cacheable;
 	CommitTransactionCommand();

@@ -98,5 +98,6 @@ is( $node->safe_psql('postgres', q{
 seen_ok($node, 'all agree');
 
 $node->stop;
-log_ok($node, qr/ERROR:  could not serialize/, qr/ERROR:  [^\n]*(?:conflict|concurrent)/, qr/ERROR:  deadlock detected/);
+log_ok($node, qr/ERROR:  could not serialize/, qr/ERROR:  [^\n]*(?:conflict|concurrent)/, qr/ERROR:  deadlock detected/,
+	qr/WARNING:  there is no transaction in progress/);
 done_testing();
