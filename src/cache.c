@@ -101,6 +101,7 @@ typedef struct Remembered
 	CfpCollection *col;			/* NULL: nothing remembered */
 	uint64		generation;
 	Oid			history;
+	uint32		hits;			/* not yet added to the descriptor's */
 } Remembered;
 
 char	   *cfp_area_base = NULL;
@@ -108,6 +109,10 @@ char	   *cfp_area_base = NULL;
 static CfpCacheControl *control = NULL;
 static dsa_area *area = NULL;
 static Remembered remembered[CFP_REMEMBERED];
+
+/* Those with hits to be added; at the end of the transaction, or when full. */
+static Remembered *hit[256];
+static int	nhit = 0;
 
 /* ---------- shared memory ---------- */
 
@@ -586,6 +591,39 @@ cfp_directory_forget(uint64 hash)
 	remembered[hash & (CFP_REMEMBERED - 1)].col = NULL;
 }
 
+void
+cfp_hits_flush(void)
+{
+	/*
+	 * The descriptor may stand for another collection by now, whose hits then
+	 * come out too high: not worth a lock.
+	 */
+	for (int i = 0; i < nhit; i++)
+	{
+		if (hit[i]->col != NULL)
+			pg_atomic_fetch_add_u64(&hit[i]->col->hits, hit[i]->hits);
+		hit[i]->hits = 0;
+	}
+	nhit = 0;
+}
+
+void
+cfp_count_hit(uint64 hash)
+{
+	Remembered *mine = &remembered[hash & (CFP_REMEMBERED - 1)];
+
+	if (mine->hits++ == 0)
+	{
+		if (nhit == lengthof(hit))
+		{
+			mine->hits = 0;
+			cfp_hits_flush();
+			mine->hits = 1;
+		}
+		hit[nhit++] = mine;
+	}
+}
+
 CfpCollection *
 cfp_directory_find(const CfpCollectionName *name, uint64 hash, Oid history,
 				   bool create, uint64 *generation)
@@ -834,6 +872,13 @@ cfp_item_find(const CfpCollection *col, uint32 hash, const char *name, int len)
 		{
 			CfpItem    *item = cfp_ptr(col->slots[i].item);
 
+			/*
+			 * A get spends most of its time waiting for memory.  A load puts an
+			 * item, its node and its record one behind the other: ask for all
+			 * of them at once.
+			 */
+			for (int line = 0; line < 8; line++)
+				__builtin_prefetch((const char *) item + line * 64);
 			if (item->name_len == len && memcmp(item->name, name, len) == 0)
 				return item;
 		}

@@ -98,21 +98,47 @@ typedef struct CfpText
 
 typedef struct CfpCollection
 {
+	/* What every read looks at, side by side in memory. */
 	LWLock		lock;
 	uint64		generation;		/* raised when the contents are dropped or the
 								 * descriptor changes hands; never reset */
-	CfpCollectionState state;
-	Oid			dboid;
-	Oid			history;		/* oid of storage_history */
-	uint64		hash;			/* of the names */
 	char	   *names;			/* key bytes, then collection bytes */
 	uint16		key_len;
 	uint16		collection_len;
+	CfpCollectionState state;
 	uint64		db_generation;	/* CfpDatabase.generation at the load */
+	FullTransactionId load_xmax;	/* of the snapshot it was loaded with */
+	CfpSlot    *slots;
+	uint32		nslots;
+	uint32		nitems;
+	pg_atomic_uint64 hits;
+	pg_atomic_uint64 last_use;	/* TimestampTz */
 
+	/* rest of the identity */
+	uint64		hash;			/* of the names */
+	Oid			dboid;
+	Oid			history;		/* oid of storage_history */
+
+	/* links */
 	struct CfpCollection *next; /* in the bucket or the free list; protected
 								 * by the partition's or the free list's lock */
 	struct CfpCollection *next_made;	/* all descriptors ever made; constant */
+
+	/* rest of the items */
+	CfpRef	   *order;			/* items by name: a sorted part, then a tail */
+	uint32		order_size;
+	uint32		order_sorted;	/* how many of nitems are sorted */
+	uint32		nempty;			/* items without any node */
+
+	/* rest of the load's snapshot */
+	uint32		load_nxip;
+	TransactionId *load_xip;	/* in the arena */
+
+	/* pins */
+	CfpRef		pins;
+	uint32		npins;
+
+	TimestampTz uncacheable_until;	/* it did not fit; do not try before */
 
 	/* arena */
 	CfpRef		chunks;
@@ -120,30 +146,7 @@ typedef struct CfpCollection
 	char	   *bump_end;
 	uint64		bytes;			/* of all that is its own, descriptor included */
 	CfpRef		free[CFP_FREE_CLASSES];
-
-	/* items */
-	CfpSlot    *slots;
-	uint32		nslots;
-	uint32		nitems;
-	uint32		nempty;			/* items without any node */
-	CfpRef	   *order;			/* items by name: a sorted part, then a tail */
-	uint32		order_size;
-	uint32		order_sorted;	/* how many of nitems are sorted */
-
-	/* pins */
-	CfpRef		pins;
-	uint32		npins;
-
-	/* the snapshot it was loaded with */
-	FullTransactionId load_xmax;
-	TransactionId *load_xip;	/* in the arena */
-	uint32		load_nxip;
-
-	/* use */
-	pg_atomic_uint64 hits;
-	pg_atomic_uint64 last_use;	/* TimestampTz */
-	TimestampTz uncacheable_until;	/* it did not fit; do not try before */
-} CfpCollection;
+}			pg_attribute_aligned(64) CfpCollection;
 
 /* A snapshot with its bounds widened, for the tests of visibility. */
 typedef struct CfpView
@@ -207,6 +210,14 @@ extern uint32 cfp_item_hash(const char *name, int len);
 extern CfpCollection *cfp_directory_find(const CfpCollectionName *name, uint64 hash,
 										 Oid history, bool create,
 										 uint64 *generation);
+
+/*
+ * Count a hit of the collection that cfp_directory_find returned last for the
+ * hash.  An atomic addition for each would cost as much as the look-up, so the
+ * descriptors hear of them at the end of the transaction.  Cannot throw.
+ */
+extern void cfp_count_hit(uint64 hash);
+extern void cfp_hits_flush(void);
 
 /* Forget a backend's remembered address of the collection. */
 extern void cfp_directory_forget(uint64 hash);

@@ -345,7 +345,7 @@ open_for_read(Reader *reader, const CfpCollectionName *name, uint64 hash, LWLock
 				else
 				{
 					cfp_counts.hits++;
-					pg_atomic_fetch_add_u64(&col->hits, 1);
+					cfp_count_hit(hash);
 				}
 				if (pg_atomic_read_u64(&col->last_use) + 10000 < (uint64) now)
 					pg_atomic_write_u64(&col->last_use, (uint64) now);

@@ -260,6 +260,7 @@ launch(const ListedDatabase *listed, CfpDatabase *db)
 	bool		found;
 	bool		registered;
 	bool		wanted;
+	bool		uses_cfp;
 
 	entry = hash_search(launch_entries, &listed->dboid, HASH_ENTER, &found);
 	if (!found)
@@ -307,11 +308,14 @@ launch(const ListedDatabase *listed, CfpDatabase *db)
 	if (any_starting())
 		return TimestampTzPlusMilliseconds(now, PROBE_INTERVAL);
 
+	/* Nor for a database that nobody has been seen to use cfp in. */
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->no_slot = true;
+	uses_cfp = db->installs > 0 || pg_atomic_read_u64(&db->committed) > 0;
 	LWLockRelease(&db->lock);
-	if (entry->warned_at == 0 ||
-		TimestampDifferenceExceeds(entry->warned_at, now, WARNING_INTERVAL))
+	if (uses_cfp &&
+		(entry->warned_at == 0 ||
+		 TimestampDifferenceExceeds(entry->warned_at, now, WARNING_INTERVAL)))
 	{
 		entry->warned_at = now;
 		ereport(WARNING,

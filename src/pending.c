@@ -1228,6 +1228,7 @@ end_transaction(bool committed)
 	tables_locked_at = 0;
 	any_store_lock = false;
 	past_precommit = false;
+	cfp_hits_flush();
 	cfp_counts_flush();
 }
 

@@ -712,8 +712,9 @@ turn(TimestampTz *next)
 	{
 		bool		failing = false;
 
+		/* A fold by itself is only done for somebody, who was told. */
 		for (int i = 0; i < NPIECES; i++)
-			failing |= retries[i].at != 0;
+			failing |= i != PIECE_FOLD && retries[i].at != 0;
 		cfp_worker_report(failing ? CFP_WORKER_RETRYING : CFP_WORKER_IDLE);
 	}
 	return true;

@@ -107,6 +107,7 @@ sub client
 }
 
 my @pids;
+END { kill 'KILL', @pids }
 foreach my $number (1 .. $clients)
 {
 	my $pid = fork;
@@ -193,7 +194,9 @@ sub start_after_kill
 	foreach my $try (1 .. 600)
 	{
 		return if $node->start(fail_ok => 1);
+		# the killed server's last processes may still be there
 		usleep(100_000);
+		$node->stop('fast', fail_ok => 1);
 	}
 	BAIL_OUT('the server does not start');
 }
@@ -258,6 +261,7 @@ cmp_ok($kills, '>=', 50, 'enough kills');
 
 kill 'TERM', @pids;
 waitpid $_, 0 foreach @pids;
+@pids = ();
 
 nothing_lost('at the end: nothing lost', 1);
 cmp_ok(-s $all_acknowledged, '>', 10_000, 'the clients were acknowledged many stores');

@@ -14,6 +14,9 @@ use Time::HiRes qw(usleep);
 my $node = cfp_node('main', 'cfp.flush_interval = 1s');
 cfp_install($node);
 
+my @clients;
+END { kill 'KILL', @clients }
+
 # A client that stores until the server goes; it leaves by itself after a
 # while, for a smart shutdown waits for it.
 sub start_client
@@ -42,11 +45,12 @@ sub wait_stores
 foreach my $mode ('fast', 'smart', 'immediate', 'fast')
 {
 	my $stores = $mode eq 'smart' ? 1000 : 1_000_000;
-	my @clients = map { start_client($_, $stores) } 1 .. 3;
+	@clients = map { start_client($_, $stores) } 1 .. 3;
 
 	wait_stores();
 	$node->stop($mode);
 	waitpid $_, 0 foreach @clients;
+	@clients = ();
 	$node->start;
 	seen_ok($node, "all agree after stop -m $mode under load");
 	history_ok($node, "no version twice after stop -m $mode under load");
@@ -69,7 +73,7 @@ $node->safe_psql('postgres', 'ALTER SYSTEM RESET cfp.flush_interval');
 
 # Reload under load, with a setting of the database that the worker reads.
 wait_worker($node);
-my @clients = map { start_client($_, 1_000_000) } 1 .. 3;
+@clients = map { start_client($_, 1_000_000) } 1 .. 3;
 wait_stores();
 foreach my $round (1 .. 10)
 {
@@ -93,6 +97,7 @@ foreach my $round (1 .. 5)
 like($node->safe_psql('postgres', 'SELECT cfp_fold()'), qr/^\d+$/, 'the worker serves after restarts');
 kill 'KILL', @clients;
 waitpid $_, 0 foreach @clients;
+@clients = ();
 seen_ok($node, 'all agree after restarts of the worker');
 
 $node->stop;

@@ -375,7 +375,7 @@ sub closed
 
 my %weight = (
 	store => 20, delete => 4, conditional => 8, conditional_new => 4, conditional_old => 2, store_many => 4,
-	delete_collection => 1, block => 1, update_view => 0,
+	delete_collection => 1, block => 1, update_view => 4,
 	read => 25, read_item => 15, read_range => 6,
 	evict => 3, warm => 2, flush => 1.5, fold => 1, hand => 1.5, park => 1.5);
 
@@ -495,6 +495,9 @@ sub finish
 
 sub ready { my ($session) = @_; return eval { $session->{dbh}->pg_ready } // 1 }
 
+my $releaser;
+END { kill 'KILL', $releaser if $releaser }
+
 # A process that lets the sessions at waitpoints go, every now and then.
 sub start_releaser
 {
@@ -520,7 +523,7 @@ sub run
 	my @all = map { new_session($_) } 1 .. $sessions;
 	my $end = time + $time;
 	my $operations = 0;
-	my $releaser = start_releaser();
+	$releaser = start_releaser();
 
 	while (time < $end && !$failed)
 	{
@@ -585,6 +588,7 @@ sub run
 	}
 	kill 'KILL', $releaser;
 	waitpid $releaser, 0;
+	undef $releaser;
 	$control->disconnect;
 	note("$what: $operations operations");
 	return if $failed;
