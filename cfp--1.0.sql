@@ -127,7 +127,7 @@ COMMENT ON COLUMN @extschema@.cfp_state.name IS 'what the row is about: dirty (t
 COMMENT ON COLUMN @extschema@.cfp_state.system_identifier IS 'cluster the row belongs to';
 COMMENT ON COLUMN @extschema@.cfp_state.database_oid IS 'database the row belongs to';
 COMMENT ON COLUMN @extschema@.cfp_state.snapshot IS 'what the last flush has seen';
-COMMENT ON COLUMN @extschema@.cfp_state.counter IS 'reconcile: raised by each transaction that changes the storage tables by hand';
+COMMENT ON COLUMN @extschema@.cfp_state.counter IS 'reconcile: raised by each transaction that changes the storage tables by hand; dirty: records flushed since the last close';
 COMMENT ON COLUMN @extschema@.cfp_state.date IS 'day: the last business date whose end was reached';
 COMMENT ON COLUMN @extschema@.cfp_state.at IS 'when the row was written';
 

@@ -184,6 +184,35 @@ cfp_worker_dirty_items(int64 items)
  *-------------------------------------------------------------------------
  */
 
+/* Whoever changes the tables by hand may hold the gate for hours. */
+static void
+raise_hand_change(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("a transaction is changing the storage tables by hand"),
+			 errdetail("What it changes must be compared before the next fold."),
+			 errhint("Try again when it has ended.")));
+}
+
+static void
+pass_gate(void)
+{
+	cfp_set_local("lock_timeout", GATE_WAIT);
+	PG_TRY();
+	{
+		LockRelationOid(cfp_tables()->gate, RowExclusiveLock);
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+			PG_RE_THROW();
+		FlushErrorState();
+		raise_hand_change();
+	}
+	PG_END_TRY();
+}
+
 void
 cfp_worker_begin(bool one_snapshot, bool gate)
 {
@@ -192,11 +221,7 @@ cfp_worker_begin(bool one_snapshot, bool gate)
 	if (one_snapshot)
 		XactIsoLevel = XACT_REPEATABLE_READ;
 	if (gate)
-	{
-		/* Whoever changes the tables by hand may hold it for hours. */
-		cfp_set_local("lock_timeout", GATE_WAIT);
-		LockRelationOid(cfp_tables()->gate, RowExclusiveLock);
-	}
+		pass_gate();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	SPI_connect();
 }
@@ -392,11 +417,7 @@ static void
 reconcile(void)
 {
 	if (pg_atomic_read_u32(&db->hand_changes) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("a transaction is changing the storage tables by hand"),
-				 errdetail("What it changes must be compared before the next fold."),
-				 errhint("Try again when it has ended.")));
+		raise_hand_change();
 	cfp_worker_report(CFP_WORKER_RECONCILING);
 	cfp_reconcile_run();
 	marked = false;

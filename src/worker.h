@@ -50,7 +50,7 @@ typedef struct CfpStatement
  * A transaction of the worker, with a snapshot pushed and SPI connected.
  * With one_snapshot it is a REPEATABLE READ one.  With gate it first waits
  * until no transaction changes the storage tables by hand, and keeps them out;
- * throws 55P03 when that takes too long.
+ * throws 55006 when that takes too long.
  */
 extern void cfp_worker_begin(bool one_snapshot, bool gate);
 extern void cfp_worker_commit(void);
