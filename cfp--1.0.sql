@@ -315,7 +315,7 @@ COMMENT ON FUNCTION @extschema@.cfp_fold() IS 'have the worker flush and fold no
 
 CREATE FUNCTION @extschema@.cfp_warm(key text, collection_name text DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION @extschema@.cfp_warm(text, text) IS 'load a collection into the cache; returns the number of its items, NULL when it cannot be cached';
+COMMENT ON FUNCTION @extschema@.cfp_warm(text, text) IS 'load a collection into the cache; returns the number of its items, deleted ones included, NULL when it cannot be cached';
 
 CREATE FUNCTION @extschema@.cfp_evict(key text, collection_name text DEFAULT NULL) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10;
@@ -556,7 +556,7 @@ FROM @extschema@.cfp_stat_collections_rows() c;
 COMMENT ON VIEW @extschema@.cfp_stat_collections IS 'the collections of this database that are in the cache';
 COMMENT ON COLUMN @extschema@.cfp_stat_collections.key IS 'key of the collection';
 COMMENT ON COLUMN @extschema@.cfp_stat_collections.collection_name IS 'name of the collection';
-COMMENT ON COLUMN @extschema@.cfp_stat_collections.state IS 'loaded, or what else is going on with it';
+COMMENT ON COLUMN @extschema@.cfp_stat_collections.state IS 'cached, loading, or bypassed (memory ran out; read from the tables until the stores in flight have ended)';
 COMMENT ON COLUMN @extschema@.cfp_stat_collections.items IS 'items in memory, tombstones included';
 COMMENT ON COLUMN @extschema@.cfp_stat_collections.bytes IS 'memory it uses';
 COMMENT ON COLUMN @extschema@.cfp_stat_collections.hits IS 'reads it has answered since it was loaded';

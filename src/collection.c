@@ -43,6 +43,7 @@
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -279,6 +280,7 @@ typedef struct Reader
 	Snapshot	snapshot;
 	CfpView		view;
 	bool		cached;			/* the cache may be asked at all */
+	bool		counted;		/* as a hit or a miss */
 } Reader;
 
 static inline void
@@ -290,6 +292,7 @@ reader_init(Reader *reader)
 	reader->history = tables->history;
 	reader->snapshot = GetActiveSnapshot();
 	reader->cached = false;
+	reader->counted = false;
 	cfp_counts.gets++;
 
 	if (unlikely(IsolationIsSerializable()))
@@ -340,13 +343,15 @@ open_for_read(Reader *reader, const CfpCollectionName *name, uint64 hash, LWLock
 			{
 				TimestampTz now = GetCurrentStatementStartTimestamp();
 
+				/* The later batches of a collection count no more. */
 				if (loaded)
 					cfp_counts.misses++;
-				else
+				else if (!reader->counted)
 				{
 					cfp_counts.hits++;
 					cfp_count_hit(hash);
 				}
+				reader->counted = true;
 				if (pg_atomic_read_u64(&col->last_use) + 10000 < (uint64) now)
 					pg_atomic_write_u64(&col->last_use, (uint64) now);
 				return col;
@@ -1084,9 +1089,13 @@ cfp_collection_table_mode(const CfpCollectionName *name, uint64 hash,
 	Oid			history = cfp_tables()->history;
 	LOCKTAG		tag;
 	TransactionId xid;
+	ResourceOwner owner = CurrentResourceOwner;
 
+	/* A rolled-back subtransaction shall not take it along. */
+	CurrentResourceOwner = TopTransactionResourceOwner;
 	set_lock_tag(&tag, history, hash, STORE_LOCK);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	CurrentResourceOwner = owner;
 
 	/* A load that began before us ends; none begins after. */
 	set_lock_tag(&tag, history, hash, LOAD_LOCK);

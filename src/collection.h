@@ -90,7 +90,7 @@ extern void cfp_collection_bypass(CfpCollection *col);
 
 /*
  * Begin table mode: returns when no pin but the writer's own remains, with a
- * lock held to the end of the (sub)transaction that keeps out loads and other
+ * lock held to the end of the transaction that keeps out loads and other
  * writers in table mode.  Waits for transactions; throws 40P01.
  */
 extern void cfp_collection_table_mode(const CfpCollectionName *name, uint64 hash,

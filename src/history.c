@@ -9,7 +9,8 @@
  * that are not cached.
  *
  * What is true of an item is its newest record, of storage_history and
- * storage_latest together.  Three ways lead there, all under one snapshot:
+ * storage_latest together; of the same version in both, as after a fold,
+ * latest's.  Three ways lead there, all under one snapshot:
  *
  *	- one item: one backward descent of the history's primary key, and one
  *	  look-up in latest;
@@ -119,6 +120,21 @@ has_own_constraints(Relation rel)
 	return false;
 }
 
+/* Will functions run for the rows, which may want a snapshot? */
+static bool
+runs_functions(const ResultRelInfo *target)
+{
+	for (int i = 0; i < target->ri_NumIndices; i++)
+	{
+		const IndexInfo *info = target->ri_IndexRelationInfo[i];
+
+		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL ||
+			info->ii_ExclusionOps != NULL)
+			return true;
+	}
+	return false;
+}
+
 static void
 insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 {
@@ -133,13 +149,17 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 	TupleTableSlot **slots = palloc(nslots * sizeof(TupleTableSlot *));
 	bool		constraints = has_own_constraints(rel);
 	bool		generated = rel->rd_att->constr && rel->rd_att->constr->has_generated_stored;
+	bool		snapshot;
 
 	InitResultRelInfo(target, rel, 0, NULL, 0);
 	ExecOpenIndices(target, false);
 	for (int i = 0; i < nslots; i++)
 		slots[i] = table_slot_create(rel, NULL);
 
-	PushActiveSnapshot(GetTransactionSnapshot());
+	/* Taking one is not for free: the usual insert does without. */
+	snapshot = constraints || generated || runs_functions(target);
+	if (snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	for (int done = 0; done < nrows; done += nslots)
 	{
 		int			n = Min(nslots, nrows - done);
@@ -166,7 +186,8 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 		ResetPerTupleExprContext(estate);
 		CHECK_FOR_INTERRUPTS();
 	}
-	PopActiveSnapshot();
+	if (snapshot)
+		PopActiveSnapshot();
 
 	if (bistate)
 		FreeBulkInsertState(bistate);
@@ -174,7 +195,9 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 	for (int i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
 	pfree(slots);
-	ExecCloseIndices(target);
+	/* Like the table's, the indexes' locks are kept to the end. */
+	for (int i = 0; i < target->ri_NumIndices; i++)
+		index_close(target->ri_IndexRelationDescs[i], NoLock);
 	FreeExecutorState(estate);
 }
 
@@ -183,7 +206,7 @@ cfp_history_insert(const CfpHistoryRow *rows, int nrows)
 {
 	const CfpTables *tables = cfp_tables();
 	Oid			pkey = tables->history_pkey;
-	Relation	rel = table_open(tables->history, RowExclusiveLock);
+	Relation	rel = table_open(tables->history, NoLock);
 	MemoryContext cxt = CurrentMemoryContext;
 
 	PG_TRY();
@@ -340,7 +363,7 @@ cfp_table_read_item(Snapshot snapshot, const CfpItemName *name, uint64 *txid)
 	scan_open(&latest, tables.latest, tables.latest_pkey, snapshot, 3);
 	scan_start(&latest, keys);
 	if (scan_next(&latest, ForwardScanDirection) &&
-		(record == NULL || slot_version(latest.slot) > record->version))
+		(record == NULL || slot_version(latest.slot) >= record->version))
 		record = slot_record(latest.slot, txid);
 	scan_close(&latest);
 	return record;
@@ -880,9 +903,9 @@ cfp_table_read_collection(Snapshot snapshot, const CfpCollectionName *name,
 								VARDATA_ANY(stream.row.item),
 								VARSIZE_ANY_EXHDR(stream.row.item));
 
-		/* Both have the item: the higher version is true. */
+		/* Both have the item: the higher version is true, or latest's. */
 		if (cmp < 0 ||
-			(cmp == 0 && slot_version(latest.slot) > stream.row.record->version))
+			(cmp == 0 && slot_version(latest.slot) >= stream.row.record->version))
 		{
 			uint64		txid;
 			CfpRecord  *record = slot_record(latest.slot, &txid);

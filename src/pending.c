@@ -52,6 +52,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -72,7 +73,7 @@ typedef struct PendingCollection
 	text	   *collection;
 	CfpCollection *shared;		/* pinned; NULL: never was */
 	bool		table_mode;		/* stores go through the tables */
-	int			store_lock_level;	/* nesting level that holds the store lock */
+	bool		store_locked;	/* this transaction holds the store lock */
 	struct PendingItem *items;
 	int			nitems;
 	struct PendingCollection *next;
@@ -125,8 +126,7 @@ static PendingCollection *collections = NULL;
 static int	ncollections = 0;
 static FullTransactionId writer;	/* of this transaction, once it stores */
 static Oid	stored_into;		/* the storage_history it stores into */
-static int	tables_locked_at = 0;	/* nesting level that holds the locks */
-static bool any_store_lock = false; /* does a collection have one? */
+static bool tables_locked = false;
 static bool past_precommit = false;
 
 /* ---------- look-up tables ---------- */
@@ -277,6 +277,41 @@ item_name(const PendingItem *item, CfpItemName *name)
 
 /* ---------- the beginning of a transaction's stores ---------- */
 
+/*
+ * Lock history and gate for the whole transaction: a rolled-back
+ * subtransaction takes neither its pins nor these locks along, so that what
+ * is pinned stays true.
+ */
+static void
+lock_tables(void)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	for (;;)
+	{
+		Oid			history = cfp_tables()->history;
+		Oid			gate = cfp_tables()->gate;
+		const CfpTables *now;
+
+		LockRelationOid(history, RowExclusiveLock);
+		LockRelationOid(gate, RowExclusiveLock);
+		now = cfp_tables();
+		if (now->history == history && now->gate == gate)
+		{
+			if (collections == NULL)
+				stored_into = history;
+			break;
+		}
+
+		/* The extension was dropped and made anew while we waited. */
+		UnlockRelationOid(gate, RowExclusiveLock);
+		UnlockRelationOid(history, RowExclusiveLock);
+	}
+	CurrentResourceOwner = owner;
+	tables_locked = true;
+}
+
 static void
 begin_storing(void)
 {
@@ -290,29 +325,8 @@ begin_storing(void)
 	cfp_cache_attach();
 	writer = GetTopFullTransactionId();
 
-	/* A rolled-back subtransaction takes its locks along. */
-	while (tables_locked_at == 0)
-	{
-		Oid			history = cfp_tables()->history;
-		Oid			gate = cfp_tables()->gate;
-		const CfpTables *now;
-
-		LockRelationOid(history, RowExclusiveLock);
-		LockRelationOid(gate, RowExclusiveLock);
-		now = cfp_tables();
-		if (now->history == history && now->gate == gate)
-		{
-			tables_locked_at = GetCurrentTransactionNestLevel();
-			if (collections == NULL)
-				stored_into = history;
-		}
-		else
-		{
-			/* The extension was dropped and made anew while we waited. */
-			UnlockRelationOid(gate, RowExclusiveLock);
-			UnlockRelationOid(history, RowExclusiveLock);
-		}
-	}
+	if (!tables_locked)
+		lock_tables();
 	if (unlikely(cfp_tables()->history != stored_into))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -794,11 +808,10 @@ claim_from_tables(Claim *claim)
 	CfpItemName name;
 
 	item_name(rec->item, &name);
-	if (collection->store_lock_level == 0)
+	if (!collection->store_locked)
 	{
 		cfp_collection_table_mode(&collection->name, collection->hash, writer);
-		collection->store_lock_level = GetCurrentTransactionNestLevel();
-		any_store_lock = true;
+		collection->store_locked = true;
 	}
 
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -1225,8 +1238,7 @@ end_transaction(bool committed)
 		cfp_wake_worker(db);	/* it will have to reconcile */
 	}
 	cfp_pending_any = false;
-	tables_locked_at = 0;
-	any_store_lock = false;
+	tables_locked = false;
 	past_precommit = false;
 	cfp_hits_flush();
 	cfp_counts_flush();
@@ -1270,14 +1282,6 @@ subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 			else
 				levels[nlevels - 1].nesting = nesting - 1;
 		}
-		if (tables_locked_at == nesting)
-			tables_locked_at = nesting - 1;
-		for (PendingCollection *col = any_store_lock ? collections : NULL;
-			 col != NULL; col = col->next)
-		{
-			if (col->store_lock_level == nesting)
-				col->store_lock_level = nesting - 1;
-		}
 	}
 	else if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
@@ -1287,14 +1291,6 @@ subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 
 			while (nrecords > start)
 				pop_record();
-		}
-		if (tables_locked_at >= nesting)
-			tables_locked_at = 0;
-		for (PendingCollection *col = any_store_lock ? collections : NULL;
-			 col != NULL; col = col->next)
-		{
-			if (col->store_lock_level >= nesting)
-				col->store_lock_level = 0;
 		}
 	}
 }

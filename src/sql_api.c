@@ -407,17 +407,16 @@ cfp_get_data(PG_FUNCTION_ARGS)
  * ----------
  */
 
-/* The functions are declared to return rows of a storage table. */
-static void
-check_row_type(TupleDesc desc)
+/* Columns that a user has added to the table are NULL in the rows. */
+static HeapTuple
+form_tuple(TupleDesc desc, const CfpItemName *name, const CfpRecord *record, uint64 txid)
 {
-	if (desc->natts != CFP_NCOLS)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a storage table of extension \"%s\" has been altered",
-						CFP_EXTENSION_NAME),
-				 errdetail("It has %d columns instead of %d.", desc->natts, CFP_NCOLS),
-				 errhint("Undo the change, or restore the table from a backup.")));
+	Datum	   *values = palloc0(Max(desc->natts, CFP_NCOLS) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(desc->natts, CFP_NCOLS) * sizeof(bool));
+
+	memset(nulls, true, Max(desc->natts, CFP_NCOLS) * sizeof(bool));
+	cfp_form_row(name, record, txid, values, nulls);
+	return heap_form_tuple(desc, values, nulls);
 }
 
 void
@@ -453,7 +452,6 @@ cfp_rows_begin(FunctionCallInfo fcinfo, CfpRowSink *sink)
 	InitMaterializedSRF(fcinfo, 0);
 	sink->store = rsinfo->setResult;
 	sink->desc = rsinfo->setDesc;
-	check_row_type(sink->desc);
 	sink->scratch = AllocSetContextCreate(CurrentMemoryContext, "cfp rows",
 										  ALLOCSET_DEFAULT_SIZES);
 }
@@ -463,11 +461,8 @@ cfp_rows_put(CfpRowSink *sink, const CfpItemName *name, const CfpRecord *record,
 			 uint64 txid)
 {
 	MemoryContext old = MemoryContextSwitchTo(sink->scratch);
-	Datum		values[CFP_NCOLS];
-	bool		nulls[CFP_NCOLS];
 
-	cfp_form_row(name, record, txid, values, nulls);
-	tuplestore_putvalues(sink->store, sink->desc, values, nulls);
+	tuplestore_puttuple(sink->store, form_tuple(sink->desc, name, record, txid));
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(sink->scratch);
 }
@@ -486,16 +481,12 @@ cfp_item(PG_FUNCTION_ARGS)
 	uint64		txid;
 	CfpRecord  *record = read_item(fcinfo, &name, &txid);
 	TupleDesc	desc;
-	Datum		values[CFP_NCOLS];
-	bool		nulls[CFP_NCOLS];
 
 	if (record == NULL)
 		PG_RETURN_NULL();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	check_row_type(desc);
-	cfp_form_row(&name, record, txid, values, nulls);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(form_tuple(desc, &name, record, txid)));
 }
 
 typedef struct ItemRows

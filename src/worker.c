@@ -336,8 +336,13 @@ extension_is_here(Oid *extension, bool *triggers_on)
 		LockRelationOid(tables->history, AccessShareLock);
 		tables = cfp_tables_if_installed();
 	}
-	if (tables != NULL && tables->triggers_origin && cfp_gate_enable_always())
-		tables = cfp_tables_if_installed();
+	if (tables != NULL && tables->triggers_origin)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (cfp_gate_enable_always())
+			tables = cfp_tables_if_installed();
+		PopActiveSnapshot();
+	}
 	*extension = tables == NULL ? InvalidOid : tables->extension;
 	*triggers_on = tables != NULL && tables->cacheable;
 	CommitTransactionCommand();

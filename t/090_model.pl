@@ -289,7 +289,8 @@ sub op_warm { my ($key, $collection) = @{ any(@names) }; return { sql => "SELECT
 sub op_flush { return { sql => 'SELECT cfp_flush()', timeout => 1000, states => [ '55000', '55006' ] } }
 sub op_fold { return { sql => 'SELECT cfp_fold()', timeout => 1000, states => [ '55000', '55006' ] } }
 
-# Changes by hand, with the same to the model in the same statement.
+# Changes by hand, with the same to the model in the same statement.  Updates
+# and deletes wait for the gate first, so that they see what they must change.
 sub op_hand
 {
 	my ($session) = @_;
@@ -297,24 +298,25 @@ sub op_hand
 	my $item = any(@items);
 	my $where = "key = '$key' AND collection_name = '$collection' AND item_name = '$item'";
 	my $model = "key = '$key' AND collection = '$collection' AND item = '$item'";
-	my $way = rand();
+	my $way = $session->{open} && $session->{level} ne 'read committed' ? 0 : rand();
+	my $gate = 'LOCK TABLE cfp_gate IN SHARE ROW EXCLUSIVE MODE; ';
 	my $sql;
 
 	$value++;
-	if ($way < 0.35)
-	{
-		$sql = "WITH h AS (UPDATE storage_history SET value_int = $value WHERE $where AND value_int IS NOT NULL AND version = (SELECT max(version) FROM storage_history WHERE $where) RETURNING version), "
-		  . "l AS (UPDATE storage_latest SET value_int = $value WHERE $where AND value_int IS NOT NULL AND version = (SELECT max(version) FROM storage_history WHERE $where)) "
-		  . "UPDATE model.record SET value = $value FROM h WHERE $model AND record.version = h.version";
-	}
-	elsif ($way < 0.65)
+	if ($way < 0.3)
 	{
 		$sql = "WITH h AS (INSERT INTO storage_history (key, collection_name, item_name, data, value_int, updated_at, version) SELECT '$key', '$collection', '$item', '{}', $value, clock_timestamp(), coalesce(max(version), 0) + 1 FROM storage_history WHERE $where RETURNING version) "
 		  . "INSERT INTO model.record (key, collection, item, version, value, level) SELECT '$key', '$collection', '$item', version, $value, 'none' FROM h";
 	}
+	elsif ($way < 0.65)
+	{
+		$sql = $gate . "WITH h AS (UPDATE storage_history SET value_int = $value WHERE $where AND value_int IS NOT NULL AND version = (SELECT max(version) FROM storage_history WHERE $where) RETURNING version), "
+		  . "l AS (UPDATE storage_latest SET value_int = $value WHERE $where AND value_int IS NOT NULL AND version = (SELECT max(version) FROM storage_history WHERE $where)) "
+		  . "UPDATE model.record SET value = $value FROM h WHERE $model AND record.version = h.version";
+	}
 	elsif ($way < 0.95)
 	{
-		$sql = "WITH h AS (DELETE FROM storage_history WHERE $where RETURNING version), l AS (DELETE FROM storage_latest WHERE $where) DELETE FROM model.record USING h WHERE $model AND record.version = h.version";
+		$sql = $gate . "WITH h AS (DELETE FROM storage_history WHERE $where RETURNING version), l AS (DELETE FROM storage_latest WHERE $where) DELETE FROM model.record USING h WHERE $model AND record.version = h.version";
 	}
 	else
 	{
@@ -463,6 +465,13 @@ sub finish
 	};
 
 	$changed_by_hand = time if $op->{hand};
+	if ($session->{killed})
+	{
+		remember($session->{name}, $ok ? '  ok, then terminated' : '  terminated');
+		eval { $session->{dbh}->disconnect };
+		%$session = %{ new_session($session->{number}) };
+		return;
+	}
 	if ($ok)
 	{
 		remember($session->{name}, '  ok ' . join(', ', map { join('|', map { $_ // 'NULL' } @$_) } @$rows));
@@ -478,12 +487,6 @@ sub finish
 	$count{$state}++;
 	$session->{broken} = 1 if $session->{open};
 	closed($session) if $op->{sql} =~ /^(?:COMMIT|ROLLBACK$)/;
-	if ($state =~ /^(?:57P01|08|XX000)/ && $session->{killed})
-	{
-		eval { $session->{dbh}->disconnect };
-		%$session = %{ new_session($session->{number}) };
-		return;
-	}
 	# the division in op_conditional_new: wrong unless a deletion that the
 	# snapshot did not see has made the item absent
 	return if $op->{late} && $state eq '22012'
@@ -649,5 +652,6 @@ log_ok(
 	qr/ERROR:  duplicate key value/,
 	qr/ERROR:  current transaction is aborted/,
 	qr/ERROR:  [^\n]*(?:worker|changing the storage tables by hand)/,
+	qr/WARNING:  cfp: fold failed: (?:deadlock detected|a transaction is changing)/,
 	qr/FATAL:  terminating connection due to administrator command/);
 done_testing();
