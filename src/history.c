@@ -120,21 +120,6 @@ has_own_constraints(Relation rel)
 	return false;
 }
 
-/* Will functions run for the rows, which may want a snapshot? */
-static bool
-runs_functions(const ResultRelInfo *target)
-{
-	for (int i = 0; i < target->ri_NumIndices; i++)
-	{
-		const IndexInfo *info = target->ri_IndexRelationInfo[i];
-
-		if (info->ii_Expressions != NIL || info->ii_Predicate != NIL ||
-			info->ii_ExclusionOps != NULL)
-			return true;
-	}
-	return false;
-}
-
 static void
 insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 {
@@ -149,17 +134,13 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 	TupleTableSlot **slots = palloc(nslots * sizeof(TupleTableSlot *));
 	bool		constraints = has_own_constraints(rel);
 	bool		generated = rel->rd_att->constr && rel->rd_att->constr->has_generated_stored;
-	bool		snapshot;
 
 	InitResultRelInfo(target, rel, 0, NULL, 0);
 	ExecOpenIndices(target, false);
 	for (int i = 0; i < nslots; i++)
 		slots[i] = table_slot_create(rel, NULL);
 
-	/* Taking one is not for free: the usual insert does without. */
-	snapshot = constraints || generated || runs_functions(target);
-	if (snapshot)
-		PushActiveSnapshot(GetTransactionSnapshot());
+	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int done = 0; done < nrows; done += nslots)
 	{
 		int			n = Min(nslots, nrows - done);
@@ -186,8 +167,7 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 		ResetPerTupleExprContext(estate);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (snapshot)
-		PopActiveSnapshot();
+	PopActiveSnapshot();
 
 	if (bistate)
 		FreeBulkInsertState(bistate);
