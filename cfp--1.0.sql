@@ -367,7 +367,8 @@ COMMENT ON FUNCTION @extschema@.cfp_value_jsonb(bigint, double precision, text) 
 CREATE VIEW @extschema@.storage_current AS
 SELECT r.*, @extschema@.cfp_value_jsonb(r.value_int, r.value_float, r.value_string) AS value
 FROM (
-	-- folded, and nothing newer in the history
+	-- folded, and nothing newer in the history; where the history may have been
+	-- changed by hand, its record of the same version counts
 	SELECT l.*
 	FROM @extschema@.storage_latest l
 	WHERE @extschema@.cfp_view_guard()
@@ -375,7 +376,12 @@ FROM (
 		AND (SELECT true
 			 FROM @extschema@.storage_history h
 			 WHERE h.key = l.key AND h.collection_name = l.collection_name AND h.item_name = l.item_name
-				AND h.version > l.version
+				AND h.version >= l.version + CASE
+					WHEN @extschema@.cfp_whole_history() THEN 0
+					WHEN EXISTS (
+						SELECT FROM @extschema@.storage_dirty d
+						WHERE d.key = l.key AND d.collection_name = l.collection_name AND d.item_name = l.item_name) THEN 0
+					ELSE 1 END
 			 LIMIT 1) IS NOT TRUE
 	UNION ALL
 	-- flushed since the fold
@@ -395,7 +401,7 @@ FROM (
 		AND NOT EXISTS (
 			SELECT FROM @extschema@.storage_latest l
 			WHERE l.key = d.key AND l.collection_name = d.collection_name AND l.item_name = d.item_name
-				AND l.version >= n.version)
+				AND l.version > n.version)
 	UNION ALL
 	-- not flushed yet: found by txid alone (OFFSET 0), as an item may have very
 	-- many flushed versions; the upper bound is for the planner's estimate
@@ -432,7 +438,7 @@ FROM (
 		AND NOT EXISTS (
 			SELECT FROM @extschema@.storage_latest l
 			WHERE l.key = n.key AND l.collection_name = n.collection_name AND l.item_name = n.item_name
-				AND l.version >= n.version)
+				AND l.version > n.version)
 	UNION ALL
 	-- stored in this transaction
 	SELECT p.*

@@ -2,3 +2,5 @@ CREATE FUNCTION public.floor_set(jsonb) RETURNS void
 	LANGUAGE c VOLATILE STRICT AS :'library', 'floor_set';
 CREATE FUNCTION public.floor_get(text, text, text) RETURNS jsonb
 	LANGUAGE c STABLE STRICT PARALLEL RESTRICTED AS :'library', 'floor_get';
+CREATE FUNCTION public.floor_insert(regclass, text, jsonb, text, text, bigint, integer) RETURNS void
+	LANGUAGE c VOLATILE STRICT AS :'library', 'floor_insert';

@@ -220,14 +220,18 @@ table()
 # ratio SIDE OTHER least|most TARGET: median of SIDE by median of OTHER.
 ratio()
 {
-	verdict "$1 / $2" "$(middle "$1" | cut -d' ' -f1)" "$(middle "$2" | cut -d' ' -f1)" "$3" "$4"
+	verdict "$1 / $2" "$(middle "$1" | cut -d' ' -f1)" "$(middle "$2" | cut -d' ' -f1)" "${3:-}" "${4:-}"
 }
 
-# verdict LABEL A B least|most TARGET: prints A / B with its target.
+# verdict LABEL A B [least|most TARGET]: prints A / B, with its target if any.
 verdict()
 {
 	awk -v label="$1" -v a="$2" -v b="$3" -v bound="$4" -v target="$5" 'BEGIN {
 		r = a / b
+		if (bound == "") {
+			printf "   %-58s %8.3f\n", label, r
+			exit
+		}
 		met = bound == "least" ? r >= target : r <= target
 		printf "   %-58s %8.3f   at %s %s: %s\n", label, r, bound, target, met ? "met" : "NOT MET"
 	}' | tee -a "$work/verdicts.$db"

@@ -37,7 +37,8 @@
  *
  * Invariants:
  *	- A chain is sorted by version, highest first; versions in it differ.
- *	- A node's record is set before its writer commits, and never changes.
+ *	- A node's record is set before its writer commits, and never changes; in
+ *	  a BYPASSED collection it may be missing for want of memory.
  *	- Nodes of transactions in progress are removed only by their writer.
  *	- A node is freed only under the exclusive lock; readers copy under the
  *	  shared one.
@@ -1268,12 +1269,11 @@ cfp_view_may_use_slow(const CfpView *view, const CfpCollection *col)
  * memory.  An own node is never seen here: its writer has not committed.
  */
 static inline bool
-node_visible(const CfpNode *node, const CfpView *view)
+writer_visible(const CfpNode *node, const CfpView *view)
 {
 	if (node->flags & CFP_NODE_LOADED)
 		return true;
-	if (node->record == 0 ||
-		!FullTransactionIdPrecedes(node->writer, view->xmax))
+	if (!FullTransactionIdPrecedes(node->writer, view->xmax))
 		return false;
 	if (!FullTransactionIdPrecedes(node->writer, view->xmin))
 	{
@@ -1292,7 +1292,7 @@ node_visible(const CfpNode *node, const CfpView *view)
 bool
 cfp_node_visible(const CfpNode *node, const CfpView *view)
 {
-	return node_visible(node, view);
+	return writer_visible(node, view);
 }
 
 CfpNode *
@@ -1304,7 +1304,7 @@ cfp_chain_visible(const CfpItem *item, const CfpView *view)
 	{
 		CfpNode    *node = cfp_ptr(ref);
 
-		if (node_visible(node, view))
+		if (node->record != 0 && writer_visible(node, view))
 			return node;
 		ref = node->next;
 	}

@@ -304,7 +304,7 @@ cfp_view_may_use(const CfpView *view, const CfpCollection *col)
 		cfp_view_may_use_slow(view, col);
 }
 
-/* Does the view see this node? (lock in any mode) */
+/* Does the view see what this node's writer did? (lock in any mode) */
 extern bool cfp_node_visible(const CfpNode *node, const CfpView *view);
 
 /* The newest node the view sees, or NULL (lock in any mode). */

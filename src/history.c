@@ -9,8 +9,8 @@
  * that are not cached.
  *
  * What is true of an item is its newest record, of storage_history and
- * storage_latest together; of the same version in both, as after a fold,
- * latest's.  Three ways lead there, all under one snapshot:
+ * storage_latest together; of the same version in both the history's (they
+ * differ only after a change by hand).  Three ways lead there, all under one snapshot:
  *
  *	- one item: one backward descent of the history's primary key, and one
  *	  look-up in latest;
@@ -343,7 +343,7 @@ cfp_table_read_item(Snapshot snapshot, const CfpItemName *name, uint64 *txid)
 	scan_open(&latest, tables.latest, tables.latest_pkey, snapshot, 3);
 	scan_start(&latest, keys);
 	if (scan_next(&latest, ForwardScanDirection) &&
-		(record == NULL || slot_version(latest.slot) >= record->version))
+		(record == NULL || slot_version(latest.slot) > record->version))
 		record = slot_record(latest.slot, txid);
 	scan_close(&latest);
 	return record;
@@ -883,9 +883,9 @@ cfp_table_read_collection(Snapshot snapshot, const CfpCollectionName *name,
 								VARDATA_ANY(stream.row.item),
 								VARSIZE_ANY_EXHDR(stream.row.item));
 
-		/* Both have the item: the higher version is true, or latest's. */
+		/* Both have the item: the higher version is true, or the history's. */
 		if (cmp < 0 ||
-			(cmp == 0 && slot_version(latest.slot) >= stream.row.record->version))
+			(cmp == 0 && slot_version(latest.slot) > stream.row.record->version))
 		{
 			uint64		txid;
 			CfpRecord  *record = slot_record(latest.slot, &txid);

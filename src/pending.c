@@ -637,12 +637,25 @@ seen_version(const CfpItemName *name)
 	return record ? record->version : 0;
 }
 
+/* What is committed of the item, and what this transaction has written of it. */
+static CfpRecord *
+committed_record(const CfpItemName *name)
+{
+	CfpRecord  *record;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	record = cfp_table_read_item(GetActiveSnapshot(), name, NULL);
+	PopActiveSnapshot();
+	return record;
+}
+
 /* What came of looking at a chain. */
 typedef enum ClaimResult
 {
 	CLAIMED,
 	CLAIM_WAIT,					/* for the transaction in *wait_for */
-	CLAIM_ASK_TABLES,			/* what does our snapshot see? */
+	CLAIM_ASK_SEEN,				/* which version does our snapshot see? */
+	CLAIM_ASK_CURRENT,			/* what is committed?  It is not in memory */
 	CLAIM_CONFLICT,				/* a committed version we cannot see */
 	CLAIM_REFUSED,				/* by the predicate; *current is set */
 	CLAIM_NO_MEMORY,
@@ -658,6 +671,7 @@ typedef struct Claim
 	bool		have_view;
 	CfpView		view;			/* of the transaction's snapshot, if careful */
 	int32		seen;			/* version the snapshot sees; -1 not known */
+	const CfpRecord *committed; /* from the tables, when asked for */
 	TransactionId wait_for;
 	const CfpRecord *current;	/* CLAIM_REFUSED: a copy, or NULL */
 } Claim;
@@ -673,7 +687,7 @@ claim_locked(Claim *claim)
 	PendingRecord *older = rec->older;
 	PendingItem *item = rec->item;
 	CfpCollection *col = item->collection->shared;
-	const CfpRecord *committed = NULL;
+	const CfpNode *committed = NULL;
 
 	if (item->shared == NULL)
 	{
@@ -702,7 +716,7 @@ claim_locked(Claim *claim)
 			continue;
 		}
 		if (committed == NULL)
-			committed = cfp_ptr(node->record);
+			committed = node;
 		if (!claim->careful)
 		{
 			if (!claim->predicate)
@@ -715,15 +729,23 @@ claim_locked(Claim *claim)
 				return CLAIM_CONFLICT;
 		}
 		else if (claim->seen < 0)
-			return CLAIM_ASK_TABLES;
+			return CLAIM_ASK_SEEN;
 		else if (node->version > claim->seen)
 			return CLAIM_CONFLICT;
 	}
 
 	if (claim->predicate)
 	{
-		const CfpRecord *current = committed;
+		const CfpRecord *current = NULL;
 
+		if (committed != NULL && committed->record != 0)
+			current = cfp_ptr(committed->record);
+		else if (committed != NULL)
+		{
+			if (claim->committed == NULL || claim->committed->version < committed->version)
+				return CLAIM_ASK_CURRENT;
+			current = claim->committed;
+		}
 		if (older != NULL && (current == NULL || older->version > current->version))
 			current = older->record ? older->record : cfp_ptr(older->node->record);
 		if (!claim->predicate(current, claim->arg))
@@ -779,8 +801,11 @@ claim_cached(Claim *claim)
 			case CLAIM_WAIT:
 				XactLockTableWait(claim->wait_for, NULL, NULL, XLTW_None);
 				break;
-			case CLAIM_ASK_TABLES:
+			case CLAIM_ASK_SEEN:
 				claim->seen = seen_version(&name);
+				break;
+			case CLAIM_ASK_CURRENT:
+				claim->committed = committed_record(&name);
 				break;
 			case CLAIM_NO_MEMORY:
 				if (made_room || !cfp_make_room(ROOM_STEP, col))
@@ -814,10 +839,7 @@ claim_from_tables(Claim *claim)
 		collection->store_locked = true;
 	}
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	current = cfp_table_read_item(GetActiveSnapshot(), &name, NULL);
-	PopActiveSnapshot();
-
+	current = committed_record(&name);
 	last = current ? current->version : 0;
 	if (claim->careful && last > seen_version(&name) &&
 		!(older != NULL && last <= older->version))
@@ -1162,10 +1184,12 @@ mark_committed(PendingCollection *collection)
 		{
 			if (rec->node == NULL)
 				continue;
-			if (rec->linked)
-				rec->node->flags |= CFP_NODE_COMMITTED;
-			else
-				cfp_node_remove(col, item->shared, rec->node);
+
+			/*
+			 * Also when memory was too short for the record: other writers
+			 * who have the collection pinned must find the version.
+			 */
+			rec->node->flags |= CFP_NODE_COMMITTED;
 		}
 	}
 	LWLockRelease(&col->lock);

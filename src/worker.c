@@ -201,7 +201,12 @@ pass_gate(void)
 	cfp_set_local("lock_timeout", GATE_WAIT);
 	PG_TRY();
 	{
-		LockRelationOid(cfp_tables()->gate, RowExclusiveLock);
+		CfpTables	tables = *cfp_tables();
+
+		/* The gate last, as everybody takes it. */
+		LockRelationOid(tables.history, AccessShareLock);
+		LockRelationOid(tables.latest, RowExclusiveLock);
+		LockRelationOid(tables.gate, RowExclusiveLock);
 	}
 	PG_CATCH();
 	{

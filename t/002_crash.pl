@@ -286,5 +286,6 @@ log_ok(
 	qr/FATAL:  terminating connection due to unexpected postmaster exit/,
 	qr/ERROR:  the item is not at the expected version/,
 	qr/WARNING:  there is no transaction in progress/,
-	qr/not properly shut down/);
+	qr/not properly shut down/,
+	qr/FATAL:  (?:lock file "postmaster.pid" already exists|pre-existing shared memory block)/);
 done_testing();

@@ -49,7 +49,7 @@ sub remember
 	my ($who, $what) = @_;
 
 	push @log, sprintf('%.3f %s %s', time, $who, $what);
-	shift @log if @log > 400;
+	shift @log if @log > 100_000;
 	return;
 }
 
@@ -61,7 +61,7 @@ sub mismatch
 	$failed = 1;
 	fail('the model');
 	diag("CFP_MODEL_SEED=$seed\n$what\nThe log of this test has the last operations.");
-	note(join("\n", @log));
+	note(join("\n", @log > 400 ? @log[ -400 .. -1 ] : @log));
 	return;
 }
 
@@ -438,8 +438,8 @@ sub launch
 	$session->{timeout} //= 0;
 	if ($timeout != $session->{timeout} && !$session->{broken} && !$session->{open})
 	{
-		$session->{dbh}->do("SET statement_timeout = $timeout");
-		$session->{timeout} = $timeout;
+		my $set = eval { $session->{dbh}->do("SET statement_timeout = $timeout"); 1 };
+		$session->{timeout} = $timeout if $set;
 	}
 	$count{$name}++;
 	$session->{stored} = 1 if $session->{open} && $op->{sql} =~ /cfp_store|cfp_delete|UPDATE storage_current/;
@@ -586,7 +586,7 @@ sub run
 			$control->do('SELECT pg_cancel_backend(?)', undef, $session->{dbh}{pg_pid});
 			usleep(5000);
 		}
-		eval { $session->{sth}->pg_result; 1 } if $session->{op};
+		eval { $session->{sth}->pg_result; $session->{sth}->finish; 1 } if $session->{op};
 		eval { $session->{dbh}->disconnect };
 	}
 	kill 'KILL', $releaser;
@@ -608,14 +608,19 @@ sub run
 				EXCEPT ALL SELECT key, collection, item, version, value FROM model.record) b) x
 		LIMIT 20}),
 		'', "$what: the history is the model's");
-	is( $node->safe_psql('postgres', q{
-		SELECT r.* FROM model.record r
-		WHERE r.seen IS NOT NULL AND r.level <> 'read committed' AND EXISTS (
-			SELECT FROM model.record q
-			WHERE (q.key, q.collection, q.item) = (r.key, r.collection, r.item) AND q.txid <> r.txid
-				AND q.version > r.seen AND q.version < r.version)
-		LIMIT 20}),
-		'', "$what: no update is lost");
+	my $lost = $node->safe_psql('postgres', q{
+		SELECT r.key, r.collection, r.item, r.version, r.level, r.seen, r.txid,
+			q.version, q.level, q.seen, q.txid
+		FROM model.record r
+			JOIN model.record q ON (q.key, q.collection, q.item) = (r.key, r.collection, r.item)
+				AND q.txid <> r.txid AND q.version > r.seen AND q.version < r.version
+		WHERE r.level <> 'read committed'
+		LIMIT 20});
+	if (!is($lost, '', "$what: no update is lost"))
+	{
+		my ($key, $collection, $item) = split /\|/, $lost;
+		note(grep { /'$key'/ && /'$collection'/ && /'$item'|DO/ } map { "$_\n" } @log);
+	}
 	seen_ok($node, "$what: all agree");
 	wait_worker($node);
 	$node->poll_query_until('postgres', q{

@@ -1,0 +1,6 @@
+\set i random(1000000, 1009999)
+\set c :i / 100
+\set v random(1, 100000)
+\set n :n + 1
+\set version (:base + :n) * 64 + :client_id
+SELECT floor_insert('plain_history', 'bench', :data, :i, :c, :v::bigint, :version::integer);
