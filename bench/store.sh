@@ -4,6 +4,7 @@
 # would write by hand.
 
 query_file "$db" "$bench/fill.sql"
+query_file "$db" "$bench/floor.sql" -v library="$work/floor/floor"
 size=$(row_size "$db")
 payload=$(printf '%*s' "$size" '' | tr ' ' x)
 echo "a row of storage_history has $size bytes, the WAL message as many"
