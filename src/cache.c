@@ -979,9 +979,7 @@ cfp_item_add(CfpCollection *col, uint32 hash, const char *name, int len)
 int
 cfp_item_compare(const CfpItem *item, const char *name, int len)
 {
-	int			cmp = memcmp(item->name, name, Min(item->name_len, len));
-
-	return cmp != 0 ? cmp : (int) item->name_len - len;
+	return cfp_compare_names(item->name, item->name_len, name, len);
 }
 
 static int

@@ -44,6 +44,15 @@ typedef struct CfpItemName
 	int			item_len;
 } CfpItemName;
 
+/* The order of names: by bytes, the shorter first (collation "C"). */
+static inline int
+cfp_compare_names(const char *a, int a_len, const char *b, int b_len)
+{
+	int			cmp = memcmp(a, b, Min(a_len, b_len));
+
+	return cmp != 0 ? cmp : a_len - b_len;
+}
+
 /* True when cfp was in shared_preload_libraries, so shared memory is there. */
 extern bool cfp_preloaded;
 

@@ -485,14 +485,6 @@ cfp_read_image(const CfpItemName *name)
 
 /* ---------- a collection ---------- */
 
-static int
-compare_names(const char *a, int a_len, const char *b, int b_len)
-{
-	int			cmp = memcmp(a, b, Min(a_len, b_len));
-
-	return cmp != 0 ? cmp : a_len - b_len;
-}
-
 /*
  * What is read goes through here in order of item name: puts the own pending
  * records in and gives the rows to the caller.
@@ -559,7 +551,7 @@ merge_row(Merge *merge, CfpRow *row)
 	while (merge->next_own < merge->nown)
 	{
 		CfpPendingRow *own = &merge->own[merge->next_own];
-		int			cmp = compare_names(own->name.item, own->name.item_len,
+		int			cmp = cfp_compare_names(own->name.item, own->name.item_len,
 										row->item, row->item_len);
 
 		if (cmp > 0)
@@ -801,10 +793,10 @@ static bool
 own_in_range(const CfpPendingRow *own, const CfpItemRange *range)
 {
 	return (range->from == NULL ||
-			compare_names(own->name.item, own->name.item_len,
+			cfp_compare_names(own->name.item, own->name.item_len,
 						  range->from, range->from_len) >= 0) &&
 		(range->to == NULL ||
-		 compare_names(own->name.item, own->name.item_len,
+		 cfp_compare_names(own->name.item, own->name.item_len,
 					   range->to, range->to_len) <= 0);
 }
 
@@ -866,7 +858,7 @@ compare_texts(const void *a, const void *b)
 	const text *x = *(text *const *) a;
 	const text *y = *(text *const *) b;
 
-	return compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
+	return cfp_compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
 						 VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
 }
 

@@ -303,14 +303,6 @@ slot_version(TupleTableSlot *slot)
 	return DatumGetInt32(slot->tts_values[CFP_COL_VERSION]);
 }
 
-static int
-compare_names(const char *a, int a_len, const char *b, int b_len)
-{
-	int			cmp = memcmp(a, b, Min(a_len, b_len));
-
-	return cmp != 0 ? cmp : a_len - b_len;
-}
-
 /* ---------- one item ---------- */
 
 static void
@@ -502,7 +494,7 @@ compare_stream_rows(const void *a, const void *b)
 {
 	const StreamRow *x = a;
 	const StreamRow *y = b;
-	int			cmp = compare_names(VARDATA_ANY(x->item), VARSIZE_ANY_EXHDR(x->item),
+	int			cmp = cfp_compare_names(VARDATA_ANY(x->item), VARSIZE_ANY_EXHDR(x->item),
 									VARDATA_ANY(y->item), VARSIZE_ANY_EXHDR(y->item));
 
 	if (cmp != 0)
@@ -530,9 +522,9 @@ in_range(const text *item, const CfpItemRange *range)
 
 	return range == NULL ||
 		((range->from == NULL ||
-		  compare_names(name, len, range->from, range->from_len) >= 0) &&
+		  cfp_compare_names(name, len, range->from, range->from_len) >= 0) &&
 		 (range->to == NULL ||
-		  compare_names(name, len, range->to, range->to_len) <= 0));
+		  cfp_compare_names(name, len, range->to, range->to_len) <= 0));
 }
 
 /*
@@ -739,7 +731,7 @@ dirty_next(HistoryStream *stream)
 		{
 			text	   *item = slot_text(stream->dirty.slot, CFP_COL_ITEM);
 
-			cmp = compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
+			cmp = cfp_compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
 								VARDATA_ANY(unflushed->item),
 								VARSIZE_ANY_EXHDR(unflushed->item));
 		}
@@ -879,7 +871,7 @@ cfp_table_read_collection(Snapshot snapshot, const CfpCollectionName *name,
 		else if (stream.done)
 			cmp = -1;
 		else
-			cmp = compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
+			cmp = cfp_compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
 								VARDATA_ANY(stream.row.item),
 								VARSIZE_ANY_EXHDR(stream.row.item));
 
@@ -957,7 +949,7 @@ cfp_table_collections(Snapshot snapshot, const char *key, int key_len)
 		text	   *x = i < list_length(a) ? list_nth(a, i) : NULL;
 		text	   *y = j < list_length(b) ? list_nth(b, j) : NULL;
 		int			cmp = x == NULL ? 1 : y == NULL ? -1 :
-		compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
+		cfp_compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
 					  VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
 
 		merged = lappend(merged, cmp <= 0 ? x : y);

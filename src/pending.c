@@ -480,9 +480,8 @@ compare_rows(const void *a, const void *b)
 {
 	const CfpItemName *x = &((const CfpPendingRow *) a)->name;
 	const CfpItemName *y = &((const CfpPendingRow *) b)->name;
-	int			cmp = memcmp(x->item, y->item, Min(x->item_len, y->item_len));
 
-	return cmp != 0 ? cmp : x->item_len - y->item_len;
+	return cfp_compare_names(x->item, x->item_len, y->item, y->item_len);
 }
 
 /* Add the newest records of a collection's items to rows. */
@@ -965,16 +964,6 @@ cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 
 /* ---------- writing ---------- */
 
-static int
-compare_names(const text *a, const text *b)
-{
-	int			a_len = VARSIZE_ANY_EXHDR(a);
-	int			b_len = VARSIZE_ANY_EXHDR(b);
-	int			cmp = memcmp(VARDATA_ANY(a), VARDATA_ANY(b), Min(a_len, b_len));
-
-	return cmp != 0 ? cmp : a_len - b_len;
-}
-
 /* The order of the history's primary key. */
 static int
 compare_records(const void *a, const void *b)
@@ -987,13 +976,17 @@ compare_records(const void *a, const void *b)
 	{
 		if (x->item->collection != y->item->collection)
 		{
-			cmp = compare_names(x->item->collection->key, y->item->collection->key);
+			const CfpCollectionName *a = &x->item->collection->name;
+			const CfpCollectionName *b = &y->item->collection->name;
+
+			cmp = cfp_compare_names(a->key, a->key_len, b->key, b->key_len);
 			if (cmp == 0)
-				cmp = compare_names(x->item->collection->collection,
-									y->item->collection->collection);
+				cmp = cfp_compare_names(a->collection, a->collection_len,
+										b->collection, b->collection_len);
 		}
 		if (cmp == 0)
-			cmp = compare_names(x->item->text, y->item->text);
+			cmp = cfp_compare_names(x->item->name, x->item->name_len,
+									y->item->name, y->item->name_len);
 	}
 	if (cmp == 0)
 		cmp = x->version > y->version ? 1 : -1;
