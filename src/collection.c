@@ -56,6 +56,7 @@
 /* What is copied at most while the collection's lock is held. */
 #define BATCH_ROWS			256
 #define BATCH_BYTES			(256 * 1024)
+#define BATCH_ITEMS			4096	/* looked at, seen or not */
 
 /* Room to ask for when a load runs out of memory. */
 #define LOAD_STEP			(16 * 1024)
@@ -590,12 +591,14 @@ typedef struct BatchRow
 
 /*
  * Copy rows from the place `start` of the order array on, until the batch is
- * full or the range ends; returns how many, and in *end whether that was all.
- * The caller holds the collection's lock; the order is sorted.
+ * full or the range ends; returns how many, and in *end whether that was all,
+ * else in resume the name to go on with.  The caller holds the collection's
+ * lock; the order is sorted.
  */
 static int
 copy_batch(const Reader *reader, const CfpCollection *col, uint32 start,
-		   const CfpReadOptions *options, BatchRow *rows, bool *end)
+		   const CfpReadOptions *options, BatchRow *rows, bool *end,
+		   StringInfo resume)
 {
 	Size		bytes = 0;
 	int			n = 0;
@@ -608,14 +611,17 @@ copy_batch(const Reader *reader, const CfpCollection *col, uint32 start,
 		CfpRecord  *record;
 		CfpText    *json;
 		BatchRow   *row;
-		char	   *name;
-		Size		size;
+		char	   *copy;
+		Size		record_size;
+		Size		json_size;
 
 		if (options->range.to != NULL &&
 			cfp_item_compare(item, options->range.to, options->range.to_len) > 0)
 			break;
-		if (n == BATCH_ROWS || bytes > BATCH_BYTES)
+		if (n == BATCH_ROWS || bytes > BATCH_BYTES || i - start == BATCH_ITEMS)
 		{
+			resetStringInfo(resume);
+			appendBinaryStringInfo(resume, item->name, item->name_len);
 			*end = false;
 			break;
 		}
@@ -623,28 +629,29 @@ copy_batch(const Reader *reader, const CfpCollection *col, uint32 start,
 		if (node == NULL && (item->flags & CFP_ITEM_PRUNED) == 0)
 			continue;
 
+		/* One piece of memory a row: record, JSON text, name. */
+		record = node ? cfp_ptr(node->record) : NULL;
+		json = node && options->want_json && node->json ? cfp_ptr(node->json) : NULL;
+		record_size = record == NULL ? 0 : json ? CFP_RECORD_HEADER : CFP_RECORD_BYTES(record);
+		json_size = json ? json->len : 0;
+		copy = palloc(record_size + json_size + item->name_len);
+		bytes += record_size + json_size;
+
 		row = &rows[n++];
 		memset(row, 0, sizeof(BatchRow));
-		name = palloc(item->name_len + 1);
-		memcpy(name, item->name, item->name_len);
-		row->row.item = name;
+		row->row.item = memcpy(copy + record_size + json_size, item->name, item->name_len);
 		row->row.item_len = item->name_len;
-		if (node == NULL)
+		if (record == NULL)
 		{
 			row->pruned = true;
 			continue;
 		}
-		record = cfp_ptr(node->record);
-		json = options->want_json && node->json ? cfp_ptr(node->json) : NULL;
-		size = json ? CFP_RECORD_HEADER : CFP_RECORD_BYTES(record);
-		row->row.record = memcpy(palloc(size), record, size);
+		row->row.record = memcpy(copy, record, record_size);
 		row->row.txid = U64FromFullTransactionId(node->writer);
-		bytes += size;
 		if (json)
 		{
-			row->row.json = memcpy(palloc(json->len), json->data, json->len);
-			row->row.json_len = json->len;
-			bytes += json->len;
+			row->row.json = memcpy(copy + record_size, json->data, json_size);
+			row->row.json_len = json_size;
 		}
 		else
 			row->make_json = options->want_json && !CFP_RECORD_IS_TOMBSTONE(record);
@@ -750,7 +757,7 @@ read_batches(Reader *reader, const CfpCollectionName *name, Merge *merge,
 			cfp_items_before(col,
 							 resume->len > 0 ? resume->data : options->range.from,
 							 resume->len > 0 ? resume->len : options->range.from_len);
-		n = copy_batch(reader, col, start, options, rows, &end);
+		n = copy_batch(reader, col, start, options, rows, &end, resume);
 		LWLockRelease(&col->lock);
 		if (options->want_json)
 			make_json(name, col, generation, rows, n);
@@ -777,13 +784,6 @@ read_batches(Reader *reader, const CfpCollectionName *name, Merge *merge,
 			}
 		}
 		MemoryContextSwitchTo(old);
-		if (!end)
-		{
-			/* Nothing sorts between a name and the name with a byte 1 behind. */
-			resetStringInfo(resume);
-			appendBinaryStringInfo(resume, rows[n - 1].row.item, rows[n - 1].row.item_len);
-			appendStringInfoChar(resume, '\001');
-		}
 		MemoryContextReset(batch_cxt);
 	}
 	return true;

@@ -172,13 +172,6 @@ LIMIT 20}),
 	return;
 }
 
-sub up_again
-{
-	$node->poll_query_until('postgres', 'SELECT 1', '1')
-	  or BAIL_OUT('the server does not come back');
-	return;
-}
-
 sub client_backend
 {
 	$node->poll_query_until('postgres',
@@ -187,6 +180,22 @@ sub client_backend
 		q{SELECT pid FROM pg_stat_activity
 		  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
 		  ORDER BY random() LIMIT 1});
+}
+
+# Kill a process as a crash would, and wait until the server has taken notice
+# and thrown everybody out.
+sub crash
+{
+	my ($pid) = @_;
+	my $witness = connect_node($node);
+
+	return unless $pid && kill 'KILL', $pid;
+	foreach my $try (1 .. 200)
+	{
+		last unless eval { $witness->do('SELECT 1'); 1 };
+		usleep(10_000);
+	}
+	return;
 }
 
 sub start_after_kill
@@ -203,8 +212,7 @@ sub start_after_kill
 
 my %kill = (
 	'backend killed' => sub {
-		my $pid = client_backend();
-		kill 'KILL', $pid if $pid;
+		crash(client_backend());
 	},
 	'backend terminated' => sub {
 		my $pid = client_backend();
@@ -213,7 +221,7 @@ my %kill = (
 	'worker killed' => sub {
 		my $pid = wait_worker($node);
 		usleep(rand(100_000));
-		kill 'KILL', $pid;
+		crash($pid);
 	},
 	'worker terminated' => sub {
 		my $pid = wait_worker($node);
@@ -247,7 +255,7 @@ foreach my $what (@plan)
 {
 	usleep(100_000 + rand(400_000));
 	$kill{$what}->();
-	up_again();
+	wait_true($node, 'SELECT true');
 	$kills++;
 	nothing_lost("kill $kills, $what: nothing lost");
 	if ($kills % 9 == 0)

@@ -227,7 +227,7 @@ $node->append_conf('postgresql.conf', 'restart_after_crash = on');
 $node->reload;
 my $worker = wait_worker($node);
 kill 'KILL', $worker;
-$node->poll_query_until('postgres', "SELECT worker_pid <> $worker FROM cfp_stat");
+wait_true($node, "SELECT worker_pid <> $worker FROM cfp_stat");
 like($node->safe_psql('postgres', 'SELECT cfp_fold()'), qr/^\d+$/, 'a worker that was killed comes back');
 latest_ok($node, 'and folds');
 

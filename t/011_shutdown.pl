@@ -106,5 +106,6 @@ log_ok(
 	qr/FATAL:  terminating connection due to administrator command/,
 	qr/FATAL:  terminating background worker "[^"]*" due to administrator command/,
 	qr/FATAL:  the database system is/,
+	qr/FATAL:  connection to client lost/,
 	qr/WARNING:  terminating connection because of crash of another server process/);
 done_testing();

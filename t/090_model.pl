@@ -316,7 +316,7 @@ sub op_hand
 	if ($way < 0.3)
 	{
 		$sql = "WITH h AS (INSERT INTO storage_history (key, collection_name, item_name, data, value_int, updated_at, version) SELECT '$key', '$collection', '$item', '{}', $value, clock_timestamp(), coalesce(max(version), 0) + 1 FROM storage_history WHERE $where RETURNING version) "
-		  . "INSERT INTO model.record (key, collection, item, version, value, level) SELECT '$key', '$collection', '$item', version, $value, 'none' FROM h";
+		  . "INSERT INTO model.record (key, collection, item, version, value, level) SELECT '$key', '$collection', '$item', version, $value, 'hand' FROM h";
 	}
 	elsif ($way < 0.65)
 	{
@@ -626,6 +626,8 @@ sub run
 			JOIN model.record q ON (q.key, q.collection, q.item) = (r.key, r.collection, r.item)
 				AND q.txid <> r.txid AND q.version > r.seen AND q.version < r.version
 		WHERE r.level <> 'read committed'
+			-- an INSERT by hand takes the version that its snapshot makes it take
+			AND q.level <> 'hand'
 			-- what was expected absent may have been deleted meanwhile
 			AND NOT (r.level = 'conditional' AND r.seen = 0 AND r.deleted_before)
 		LIMIT 20});

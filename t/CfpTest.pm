@@ -14,7 +14,7 @@ use Test::More;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
-  cfp_node cfp_install wait_worker connect_node
+  cfp_node cfp_install wait_worker connect_node wait_true
   seen_ok latest_ok history_ok log_ok sqlstate state_is
 );
 
@@ -72,6 +72,21 @@ sub connect_node
 			AutoCommit => 1,
 			AutoInactiveDestroy => 1,
 			%attributes });
+}
+
+# Wait until a query returns true, on a server that may be starting again.
+# (poll_query_until dies of SIGPIPE when psql cannot connect.)
+sub wait_true
+{
+	my ($node, $query) = @_;
+
+	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my $result = eval { connect_node($node)->selectrow_array($query) };
+		return 1 if $result;
+		usleep(100_000);
+	}
+	BAIL_OUT("timed out: $query");
 }
 
 # Every reading function and the view against the newest committed records of
