@@ -24,7 +24,7 @@ my $seconds = $ENV{CFP_MODEL_SECONDS} // 40;
 my $sessions = 6;
 my $longest_wait = 120;
 
-diag("CFP_MODEL_SEED=$seed CFP_MODEL_SECONDS=$seconds");
+diag("seed $seed: CFP_MODEL_SEED=$seed CFP_MODEL_SECONDS=$seconds repeats this run");
 srand($seed);
 
 my @names = map { my $key = $_; map { [ $key, $_ ] } 'a', 'b', 'c' } 'k1', 'k2';
