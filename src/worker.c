@@ -76,7 +76,7 @@
 #define LAST_RETRY			60000
 #define REPEAT_LOG			60000	/* ms before the same error is logged again */
 #define MARK_INTERVAL		30000	/* ms between looks for the mark, without cause */
-#define GATE_WAIT			"5s"	/* for changes by hand to end */
+#define GATE_WAIT			5000	/* ms, for changes by hand to end */
 #define LAST_FLUSH_WAIT		"2s"	/* for any lock, in the last flush */
 
 bool		cfp_am_worker = false;
@@ -195,17 +195,29 @@ raise_hand_change(void)
 			 errhint("Try again when it has ended.")));
 }
 
+/*
+ * The gate comes last, as for everybody.  Before it the worker waits holding
+ * nothing, so that a TRUNCATE may name the tables in any order.
+ */
 static void
 pass_gate(void)
 {
-	cfp_set_local("lock_timeout", GATE_WAIT);
+	CfpTables	tables = *cfp_tables();
+
+	cfp_set_local("lock_timeout", psprintf("%dms", GATE_WAIT));
 	PG_TRY();
 	{
-		CfpTables	tables = *cfp_tables();
-
-		/* The gate last, as everybody takes it. */
 		LockRelationOid(tables.history, AccessShareLock);
-		LockRelationOid(tables.latest, RowExclusiveLock);
+		for (int waited = 0; !ConditionalLockRelationOid(tables.latest, RowExclusiveLock);
+			 waited += 10)
+		{
+			UnlockRelationOid(tables.history, AccessShareLock);
+			if (waited >= GATE_WAIT)
+				raise_hand_change();
+			CHECK_FOR_INTERRUPTS();
+			pg_usleep(10000);
+			LockRelationOid(tables.history, AccessShareLock);
+		}
 		LockRelationOid(tables.gate, RowExclusiveLock);
 	}
 	PG_CATCH();
