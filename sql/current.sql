@@ -144,3 +144,19 @@ INSERT INTO cfp.storage_current SELECT * FROM copy;
 SELECT count(*) FILTER (WHERE a.data = b.data AND a.value IS NOT DISTINCT FROM b.value AND a.timestamp = b.timestamp
 		AND a.username IS NOT DISTINCT FROM b.username AND a.status IS NOT DISTINCT FROM b.status) AS same, count(*)
 FROM copy a LEFT JOIN cfp.storage_current b ON b.key = 'copy' AND b.collection_name = a.collection_name AND b.item_name = a.item_name;
+
+-- What the view asks, asked alone
+SELECT cfp.cfp_value_jsonb(1, NULL, NULL) AS i, cfp.cfp_value_jsonb(NULL, 1, NULL) AS f,
+	cfp.cfp_value_jsonb(NULL, NULL, '1') AS s, cfp.cfp_value_jsonb(NULL, NULL, NULL) IS NULL AS none;
+SELECT cfp.cfp_flush() >= 0 AS flushed;
+SELECT cfp.cfp_whole_history() AS whole_history, cfp.cfp_flushed_xmax() > '3' AS has_flushed,
+	cfp.cfp_flushed_xip() IS NOT NULL AS has_xip;
+BEGIN;
+SELECT cfp.cfp_store('view', item_name => 'own', collection_name => 'p');
+SELECT cfp.cfp_pending_version('view', 'p', 'own') AS own, cfp.cfp_pending_version('view', 'p', 'other') AS other,
+	(SELECT count(*) FROM cfp.cfp_pending_rows()) AS rows;
+ROLLBACK;
+SELECT cfp.cfp_pending_version('view', 'p', 'own') AS own, (SELECT count(*) FROM cfp.cfp_pending_rows()) AS rows;
+SELECT pg_temp.error('SELECT cfp.cfp_current_trigger()');
+SELECT pg_temp.error('SELECT cfp.cfp_gate_trigger()');
+SELECT pg_temp.error('SELECT cfp.cfp_stamp_trigger()');

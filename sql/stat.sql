@@ -46,3 +46,4 @@ SELECT count(*) FROM cfp.cfp_stat_collections WHERE octet_length(key) + octet_le
 SELECT count(*) FROM cfp.cfp_stat_progress WHERE done > total;
 
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type LIKE 'cfp%';
+SELECT count(*) = (SELECT count(*) FROM cfp.cfp_stat_collections) AS same_rows FROM cfp.cfp_stat_collections_rows();

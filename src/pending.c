@@ -776,8 +776,8 @@ claim_locked(Claim *claim)
 }
 
 /*
- * Claim a version in the pinned collection.  False when memory is short: then
- * the store goes through the tables.
+ * Claim a version in the pinned collection: waits and asks the tables as
+ * claim_locked() wants it.  CLAIM_NO_MEMORY sends the store to the tables.
  */
 static ClaimResult
 claim_cached(Claim *claim)

@@ -136,8 +136,9 @@ static DateADT date_to_close;
  *-------------------------------------------------------------------------
  */
 
-void
-cfp_worker_report(CfpWorkerState state)
+/* What it is doing: cfp_stat, and pg_stat_activity. */
+static void
+worker_report(CfpWorkerState state)
 {
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->worker_state = state;
@@ -440,7 +441,7 @@ reconcile(void)
 {
 	if (pg_atomic_read_u32(&db->hand_changes) > 0)
 		raise_hand_change();
-	cfp_worker_report(CFP_WORKER_RECONCILING);
+	worker_report(CFP_WORKER_RECONCILING);
 	cfp_reconcile_run();
 	marked = false;
 }
@@ -450,7 +451,7 @@ flush(void)
 {
 	int64		records;
 
-	cfp_worker_report(CFP_WORKER_FLUSHING);
+	worker_report(CFP_WORKER_FLUSHING);
 	records = cfp_flush_run();
 	flush_at_start = false;
 	mark_looked_at = 0;			/* a flush may find a reason to reconcile */
@@ -468,7 +469,7 @@ fold(void)
 
 	if (cfp_reconcile_needed(&counter))
 		reconcile();
-	cfp_worker_report(CFP_WORKER_FOLDING);
+	worker_report(CFP_WORKER_FOLDING);
 	items = cfp_fold_run();
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->last_fold = GetCurrentTimestamp();
@@ -732,7 +733,7 @@ turn(TimestampTz *next)
 		while (!ShutdownRequestPending && cfp_requests_take(db, &kind))
 			cfp_requests_finish(db, 0, failure);
 		*next = Min(*next, retries[PIECE_LOOK].at);
-		cfp_worker_report(CFP_WORKER_RETRYING);
+		worker_report(CFP_WORKER_RETRYING);
 		return true;
 	}
 	if (!result)
@@ -758,7 +759,7 @@ turn(TimestampTz *next)
 		/* A fold by itself is only done for somebody, who was told. */
 		for (int i = 0; i < NPIECES; i++)
 			failing |= i != PIECE_FOLD && retries[i].at != 0;
-		cfp_worker_report(failing ? CFP_WORKER_RETRYING : CFP_WORKER_IDLE);
+		worker_report(failing ? CFP_WORKER_RETRYING : CFP_WORKER_IDLE);
 	}
 	return true;
 }

@@ -25,8 +25,7 @@ extern PGDLLEXPORT void cfp_launcher_main(Datum arg);
 /* worker.c: true in a worker process of cfp. */
 extern bool cfp_am_worker;
 extern PGDLLEXPORT void cfp_worker_main(Datum arg);
-/* Publish what the worker is doing (cfp_stat, ps). */
-extern void cfp_worker_report(CfpWorkerState state);
+/* Publish how far the work has come. */
 extern void cfp_worker_progress(int64 done, int64 total);
 /* Publish the number of rows of storage_dirty; -1 when unknown. */
 extern void cfp_worker_dirty_items(int64 items);
