@@ -15,7 +15,7 @@ OBJS = $(patsubst $(cfp_dir)/%.c,%.o,$(sort $(wildcard $(cfp_dir)/src/*.c)))
 PG_CPPFLAGS = -I$(cfp_dir)/src
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 # Calls between cfp's own files are direct, not through the linkage table.
-SHLIB_LINK = -Wl,-Bsymbolic
+SHLIB_LINK = -Wl,-Bsymbolic -ljson-c
 
 # cfp's code is never inlined into queries, so it has no use for LLVM bitcode.
 override with_llvm = no

@@ -118,17 +118,21 @@ CREATE TABLE @extschema@.cfp_state (
 	snapshot pg_snapshot,
 	counter bigint,
 	date date,
+	file integer,
+	length bigint,
 	at timestamptz,
 	CONSTRAINT cfp_state_pkey PRIMARY KEY (name)
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 COMMENT ON TABLE @extschema@.cfp_state IS 'where the worker of cfp stands; not dumped, valid for one database of one cluster';
-COMMENT ON COLUMN @extschema@.cfp_state.name IS 'what the row is about: dirty (the flush), reconcile (a mark), day (the end of day)';
+COMMENT ON COLUMN @extschema@.cfp_state.name IS 'what the row is about: dirty (the flush), files (the day files), reconcile (a mark), day (the end of day), backup (the last backup)';
 COMMENT ON COLUMN @extschema@.cfp_state.system_identifier IS 'cluster the row belongs to';
 COMMENT ON COLUMN @extschema@.cfp_state.database_oid IS 'database the row belongs to';
-COMMENT ON COLUMN @extschema@.cfp_state.snapshot IS 'what the last flush has seen';
+COMMENT ON COLUMN @extschema@.cfp_state.snapshot IS 'what the last flush, the day files, the last backup have seen';
 COMMENT ON COLUMN @extschema@.cfp_state.counter IS 'reconcile: raised by each transaction that changes the storage tables by hand; dirty: records flushed since the last close';
-COMMENT ON COLUMN @extschema@.cfp_state.date IS 'day: the last business date whose end was reached';
+COMMENT ON COLUMN @extschema@.cfp_state.date IS 'day: the last business date whose end was reached; files: the date of the day file; backup: the date of the backup';
+COMMENT ON COLUMN @extschema@.cfp_state.file IS 'files: number of the day file being written, 0 before the first of the date';
+COMMENT ON COLUMN @extschema@.cfp_state.length IS 'files: its length in bytes up to what the last flush has saved';
 COMMENT ON COLUMN @extschema@.cfp_state.at IS 'when the row was written';
 
 CREATE TABLE @extschema@.cfp_gate ();

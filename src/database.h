@@ -20,6 +20,7 @@
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/spin.h"
+#include "utils/date.h"
 
 #define CFP_MAX_DATABASES	512
 #define CFP_MAX_REQUESTS	32	/* waiting at once in one database */
@@ -86,6 +87,45 @@ typedef struct CfpRequest
 	char		hint[256];
 } CfpRequest;
 
+/* Long work for the job worker (jobs.h). */
+typedef enum CfpJobKind
+{
+	CFP_JOB_BACKUP,
+	CFP_JOB_VERIFY_BACKUP,
+	CFP_JOB_RESTORE_BACKUP,
+	CFP_JOB_PRUNE_HISTORY,
+	CFP_JOB_REBUILD_HISTORY,
+	CFP_JOB_REBUILD_LATEST
+} CfpJobKind;
+
+/* Each kind looks at what concerns it. */
+typedef struct CfpJobArgs
+{
+	DateADT		from;			/* or the one date */
+	DateADT		to;
+	bool		discard_newer;
+	bool		dry_run;
+	bool		has_older_than;
+	TimestampTz older_than;
+	int32		keep_versions;	/* -1: not given */
+	int			key_len;		/* -1: not given */
+	int			collection_len; /* -1: not given */
+	char		names[CFP_MAX_NAME_BYTES];	/* key, then collection */
+} CfpJobArgs;
+
+/* The one job of a database that waits or runs. */
+typedef struct CfpJob
+{
+	CfpRequest	request;		/* state, asker, outcome; its kind is not used */
+	CfpJobKind	kind;
+	int			worker_pid;		/* of the job worker; 0: none */
+	bool		starting;		/* a job worker has been asked for */
+	int64		progress_done;
+	int64		progress_total;
+	char		warning[512];	/* for the asker; empty: none */
+	CfpJobArgs	args;
+} CfpJob;
+
 typedef struct CfpDatabase
 {
 	Oid			dboid;			/* InvalidOid: free; protected by the array lock */
@@ -125,7 +165,8 @@ typedef struct CfpDatabase
 	int64		progress_done;
 	int64		progress_total;
 	CfpRequest	requests[CFP_MAX_REQUESTS];
-	ConditionVariable request_cv;
+	CfpJob		job;
+	ConditionVariable request_cv;	/* of requests and of the job */
 } CfpDatabase;
 
 /* This transaction's counts so far. */

@@ -66,8 +66,8 @@ PG_FUNCTION_INFO_V1(cfp_stamp_trigger);
 /* Columns of cfp_state used here. */
 #define STATE_NAME			1
 #define STATE_COUNTER		5
-#define STATE_AT			7
-#define STATE_COLUMNS		7
+#define STATE_AT			9
+#define STATE_COLUMNS		9
 
 #define RECONCILE_MARK		"reconcile"
 
@@ -181,9 +181,8 @@ mark_reconcile(void)
 	table_close(state, NoLock);
 }
 
-/* The storage tables are about to be, or have been, changed by hand. */
-static void
-pass_gate(void)
+void
+cfp_gate_pass(void)
 {
 	LockRelationOid(required_table("cfp_gate"), ShareRowExclusiveLock);
 	cfp_pending_note_hand_change();
@@ -229,7 +228,7 @@ cfp_gate_altered(const AlterTableStmt *statement)
 	if (OidIsValid(relid) &&
 		(relid == cfp_table_oid("storage_history") ||
 		 relid == cfp_table_oid("storage_latest")))
-		pass_gate();
+		cfp_gate_pass();
 }
 
 Datum
@@ -243,7 +242,7 @@ cfp_gate_trigger(PG_FUNCTION_ARGS)
 						"cfp_gate_trigger")));
 
 	if (!cfp_am_worker)
-		pass_gate();
+		cfp_gate_pass();
 	return PointerGetDatum(NULL);
 }
 

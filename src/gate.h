@@ -13,6 +13,15 @@
 #include "nodes/parsenodes.h"
 
 /*
+ * What changes the storage tables in this transaction is a change by hand:
+ * waits until no store is in flight and keeps them out, bypasses the cache
+ * until the transaction's end and has it dropped then, marks the database to
+ * be reconciled.  For jobs that rewrite the tables; call it with the lock on
+ * the tables already held, as a statement would.
+ */
+extern void cfp_gate_pass(void);
+
+/*
  * After an ALTER TABLE: if it switched triggers of a storage table on or off,
  * whatever was or will be changed behind their back counts as a change by
  * hand.  May wait for stores; throws what that throws.

@@ -27,16 +27,8 @@
  * ends it too; the launcher starts the next at once, and that one connects
  * anew and so sees settings made per database.  So does DROP EXTENSION.
  *
- * Plans: the worker's statements all go by key, and must do so whatever the
- * statistics say, the more as it keeps its plans while empty tables grow.
- * So the ways of planning that read whole tables are off in this process;
- * reconciling, which does read them whole, in index order, turns the merge
- * join on for itself.
- *
  * Locks: the entry's lock for moments (database.c).  Heavyweight locks as
- * the statements take them; before what goes from the history into latest,
- * and before its snapshot, ROW EXCLUSIVE on cfp_gate: a change by hand that
- * committed between would be overwritten with what was before it.
+ * the statements take them (statement.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -76,10 +68,7 @@
 #define LAST_RETRY			60000
 #define REPEAT_LOG			60000	/* ms before the same error is logged again */
 #define MARK_INTERVAL		30000	/* ms between looks for the mark, without cause */
-#define GATE_WAIT			5000	/* ms, for changes by hand to end */
 #define LAST_FLUSH_WAIT		"2s"	/* for any lock, in the last flush */
-
-bool		cfp_am_worker = false;
 
 /* The pieces of work, each with its own back-off. */
 typedef enum Piece
@@ -103,7 +92,6 @@ typedef struct Retry
 } Retry;
 
 static CfpDatabase *db = NULL;
-static MemoryContext worker_context;	/* what one turn of the loop allocates */
 static Retry retries[NPIECES];
 
 /* The error of the piece of work that failed last; good for this turn. */
@@ -181,152 +169,6 @@ cfp_worker_dirty_items(int64 items)
 }
 
 /*-------------------------------------------------------------------------
- * Transactions and statements
- *-------------------------------------------------------------------------
- */
-
-/* Whoever changes the tables by hand may hold the gate for hours. */
-static void
-raise_hand_change(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_IN_USE),
-			 errmsg("a transaction is changing the storage tables by hand"),
-			 errdetail("What it changes must be compared before the next fold."),
-			 errhint("Try again when it has ended.")));
-}
-
-/*
- * The gate comes last, as for everybody.  Before it the worker waits holding
- * nothing, so that a TRUNCATE may name the tables in any order.
- */
-static void
-pass_gate(void)
-{
-	CfpTables	tables = *cfp_tables();
-
-	cfp_set_local("lock_timeout", psprintf("%dms", GATE_WAIT));
-	PG_TRY();
-	{
-		LockRelationOid(tables.history, AccessShareLock);
-		for (int waited = 0; !ConditionalLockRelationOid(tables.latest, RowExclusiveLock);
-			 waited += 10)
-		{
-			UnlockRelationOid(tables.history, AccessShareLock);
-			if (waited >= GATE_WAIT)
-				raise_hand_change();
-			CHECK_FOR_INTERRUPTS();
-			pg_usleep(10000);
-			LockRelationOid(tables.history, AccessShareLock);
-		}
-		LockRelationOid(tables.gate, RowExclusiveLock);
-	}
-	PG_CATCH();
-	{
-		if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
-			PG_RE_THROW();
-		FlushErrorState();
-		raise_hand_change();
-	}
-	PG_END_TRY();
-}
-
-void
-cfp_worker_begin(bool one_snapshot, bool gate)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	if (one_snapshot)
-		XactIsoLevel = XACT_REPEATABLE_READ;
-	if (gate)
-		pass_gate();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	SPI_connect();
-}
-
-void
-cfp_worker_commit(void)
-{
-	SPI_finish();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(worker_context);
-}
-
-/* At PGC_S_OVERRIDE, as fix_settings() has it, a value would never be restored. */
-void
-cfp_set_local(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
-}
-
-/* The statement's text with the schema's quoted name put in. */
-static char *
-statement_text(const CfpStatement *statement, const char *schema)
-{
-	static const char placeholder[] = "@schema@";
-	StringInfoData text;
-	const char *from = statement->sql;
-	const char *at;
-
-	initStringInfo(&text);
-	while ((at = strstr(from, placeholder)) != NULL)
-	{
-		appendBinaryStringInfo(&text, from, at - from);
-		appendStringInfoString(&text, quote_identifier(schema));
-		from = at + strlen(placeholder);
-	}
-	appendStringInfoString(&text, from);
-	return text.data;
-}
-
-/* Throws 55000 when the extension is not installed. */
-static void
-statement_prepare(CfpStatement *statement)
-{
-	const char *schema = get_namespace_name(cfp_tables()->schema);
-	SPIPlanPtr	plan;
-
-	if (schema == NULL)
-		elog(ERROR, "the schema of extension cfp is missing");
-	if (statement->plan != NULL && strcmp(statement->schema, schema) == 0)
-		return;
-
-	if (statement->plan != NULL)
-	{
-		SPI_freeplan(statement->plan);
-		statement->plan = NULL;
-	}
-	plan = SPI_prepare(statement_text(statement, schema),
-					   statement->nargs, statement->argtypes);
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not prepare a statement of the worker: %s",
-			 SPI_result_code_string(SPI_result));
-	statement->plan = plan;
-	strlcpy(statement->schema, schema, NAMEDATALEN);
-}
-
-uint64
-cfp_statement_run(CfpStatement *statement, Datum *values, const char *nulls)
-{
-	int			result;
-
-	statement_prepare(statement);
-	result = SPI_execute_plan(statement->plan, values, nulls, false, 0);
-	if (result < 0)
-		elog(ERROR, "could not run a statement of the worker: %s",
-			 SPI_result_code_string(result));
-	return SPI_processed;
-}
-
-Datum
-cfp_statement_value(int column, bool *isnull)
-{
-	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, isnull);
-}
-
-/*-------------------------------------------------------------------------
  * Pieces of work
  *-------------------------------------------------------------------------
  */
@@ -364,7 +206,7 @@ extension_is_here(Oid *extension, bool *triggers_on)
 	*extension = tables == NULL ? InvalidOid : tables->extension;
 	*triggers_on = tables != NULL && tables->cacheable;
 	CommitTransactionCommand();
-	MemoryContextSwitchTo(worker_context);
+	MemoryContextSwitchTo(cfp_worker_context);
 
 	if (tables != NULL)
 		return true;
@@ -440,7 +282,7 @@ static void
 reconcile(void)
 {
 	if (pg_atomic_read_u32(&db->hand_changes) > 0)
-		raise_hand_change();
+		cfp_raise_hand_change();
 	worker_report(CFP_WORKER_RECONCILING);
 	cfp_reconcile_run();
 	marked = false;
@@ -500,14 +342,14 @@ static void
 recover(void)
 {
 	HOLD_INTERRUPTS();
-	MemoryContextSwitchTo(worker_context);
+	MemoryContextSwitchTo(cfp_worker_context);
 	failure = CopyErrorData();
 	FlushErrorState();
 	AbortOutOfAnyTransaction();
 	LWLockReleaseAll();
 	ConditionVariableCancelSleep();
 	pgstat_report_wait_end();
-	MemoryContextSwitchTo(worker_context);
+	MemoryContextSwitchTo(cfp_worker_context);
 	RESUME_INTERRUPTS();
 }
 
@@ -834,38 +676,6 @@ claim(Oid dboid)
 	return mine;
 }
 
-/* Settings that must not be what a DBA made them for sessions. */
-static void
-fix_settings(void)
-{
-	static const char *const fixed[][2] = {
-		{"session_replication_role", "replica"},
-		{"search_path", ""},
-		{"statement_timeout", "0"},
-		{"lock_timeout", "0"},
-		{"idle_in_transaction_session_timeout", "0"},
-		{"default_transaction_isolation", "read committed"},
-		{"default_transaction_read_only", "off"},
-		{"default_transaction_deferrable", "off"},
-		{"row_security", "off"},
-		{"zero_damaged_pages", "off"},
-		/* What it writes is derived and would be written again. */
-		{"synchronous_commit", "off"},
-		/* Plans by key, see the head of this file. */
-		{"plan_cache_mode", "force_generic_plan"},
-		{"enable_seqscan", "off"},
-		{"enable_bitmapscan", "off"},
-		{"enable_hashjoin", "off"},
-		{"enable_mergejoin", "off"},
-		{"enable_hashagg", "off"},
-		{"max_parallel_workers_per_gather", "0"},
-		{"jit", "off"},
-	};
-
-	for (int i = 0; i < lengthof(fixed); i++)
-		SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
-}
-
 /* The flush before leaving: so that little is unflushed after a restart. */
 static void
 last_flush(void)
@@ -911,11 +721,7 @@ cfp_worker_main(Datum arg)
 	}
 	PG_END_TRY();
 
-	cfp_am_worker = true;
-	fix_settings();
-	worker_context = AllocSetContextCreate(TopMemoryContext, "cfp worker",
-										   ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(worker_context);
+	cfp_worker_process_init();
 
 	for (;;)
 	{
@@ -931,7 +737,7 @@ cfp_worker_main(Datum arg)
 		CHECK_FOR_INTERRUPTS();
 		RESUME_CANCEL_INTERRUPTS();
 
-		MemoryContextReset(worker_context);
+		MemoryContextReset(cfp_worker_context);
 		if (!turn(&next) || ShutdownRequestPending)
 			break;
 

@@ -10,8 +10,8 @@
 
 #include "cfp.h"
 #include "database.h"
+#include "statement.h"
 
-#include "executor/spi.h"
 #include "utils/date.h"
 
 /* launcher.c: registers the launcher and the utility hook (at preload). */
@@ -22,44 +22,12 @@ extern Size cfp_launcher_shmem_size(void);
 extern void cfp_launcher_shmem_init(void);
 extern PGDLLEXPORT void cfp_launcher_main(Datum arg);
 
-/* worker.c: true in a worker process of cfp. */
-extern bool cfp_am_worker;
+/* worker.c */
 extern PGDLLEXPORT void cfp_worker_main(Datum arg);
 /* Publish how far the work has come. */
 extern void cfp_worker_progress(int64 done, int64 total);
 /* Publish the number of rows of storage_dirty; -1 when unknown. */
 extern void cfp_worker_dirty_items(int64 items);
-
-/*
- * A statement of the worker.  "@schema@" in it stands for the extension's
- * schema.  Prepared when first run, again when the schema's name changes.
- */
-#define CFP_STATEMENT_ARGS	4
-
-typedef struct CfpStatement
-{
-	const char *sql;
-	int			nargs;
-	Oid			argtypes[CFP_STATEMENT_ARGS];
-	SPIPlanPtr	plan;			/* NULL before the first run */
-	char		schema[NAMEDATALEN];
-} CfpStatement;
-
-/*
- * A transaction of the worker, with a snapshot pushed and SPI connected.
- * With one_snapshot it is a REPEATABLE READ one.  With gate it first waits
- * until no transaction changes the storage tables by hand, and keeps them out;
- * throws 55006 when that takes too long.
- */
-extern void cfp_worker_begin(bool one_snapshot, bool gate);
-extern void cfp_worker_commit(void);
-/* Run it in such a transaction; returns SPI_processed. */
-extern uint64 cfp_statement_run(CfpStatement *statement, Datum *values,
-								const char *nulls);
-/* A value of the first row that the last statement returned; columns from 1. */
-extern Datum cfp_statement_value(int column, bool *isnull);
-/* SET LOCAL. */
-extern void cfp_set_local(const char *name, const char *value);
 
 /*
  * requests.c: ask this database's worker for work and wait for it; returns

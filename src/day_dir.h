@@ -1,0 +1,58 @@
+/*-------------------------------------------------------------------------
+ *
+ * day_dir.h
+ *		Where the files of a day are: base, database and date directories.
+ *
+ *		<cfp.base_dir>/.lock
+ *		<cfp.base_dir>/<database oid>_<name>/<YYYY-MM-DD>/wal_NNNNNN.jsonl
+ *															storage_history.backup ...
+ *
+ * All functions throw what file access throws (58xxx, 53100, 42501) unless
+ * they say otherwise.  Paths are palloc'd; a relative cfp.base_dir is below
+ * the data directory, where every process of the server stands.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CFP_DAY_DIR_H
+#define CFP_DAY_DIR_H
+
+#include "cfp.h"
+
+#include "nodes/pg_list.h"
+#include "utils/date.h"
+
+#define CFP_MANIFEST_FILE		"manifest.json"
+#define CFP_HISTORY_BACKUP		"storage_history.backup"
+#define CFP_LATEST_BACKUP		"storage_latest.backup"
+
+/*
+ * The directory of this database, whether it exists or not.  One made under
+ * a former name of the database is found by its oid.  Needs a transaction.
+ */
+extern char *cfp_database_dir(void);
+
+/* The directory of a date of this database, whether it exists or not. */
+extern char *cfp_date_dir(DateADT date);
+
+/* A day file's path. */
+extern char *cfp_day_file(DateADT date, int number);
+
+/*
+ * Worker: make the directory of a date and those above it, durably; give the
+ * database's directory its present name.  Returns the path.
+ */
+extern char *cfp_make_date_dir(DateADT date);
+
+/* The dates that have a directory, ascending: int list of DateADT. */
+extern List *cfp_list_date_dirs(void);
+
+/* The numbers of a date's day files, ascending: int list; NIL without any. */
+extern List *cfp_list_day_files(DateADT date);
+
+/* "YYYY-MM-DD", palloc'd. */
+extern char *cfp_date_text(DateADT date);
+
+/* Bytes that an ordinary user may still write below cfp.base_dir; -1 unknown. */
+extern int64 cfp_free_space(void);
+
+#endif							/* CFP_DAY_DIR_H */

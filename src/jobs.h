@@ -1,0 +1,49 @@
+/*-------------------------------------------------------------------------
+ *
+ * jobs.h
+ *		Long work, done in a second worker so that flushing goes on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CFP_JOBS_H
+#define CFP_JOBS_H
+
+#include "cfp.h"
+#include "database.h"
+#include "statement.h"
+
+/* Ask for a job and wait; returns its result.  Throws as cfp_request() does. */
+extern int64 cfp_job_run(CfpJobKind kind, const CfpJobArgs *args);
+
+/*
+ * Worker: begin a job without waiting; false while another one runs.  Poll it
+ * with cfp_job_poll(): false while it runs; else it is over, with its result
+ * or an error (palloc'd, NULL when it succeeded).
+ */
+extern bool cfp_job_start(CfpJobKind kind, const CfpJobArgs *args);
+extern bool cfp_job_poll(int64 *result, ErrorData **error);
+
+/* Worker: keep a job worker running while there is something for it to do. */
+extern void cfp_jobs_attend(void);
+
+extern PGDLLEXPORT void cfp_job_main(Datum arg);
+
+/*
+ * What jobs call.  Publish how far the job has come; leave a message that
+ * its asker shall see as a WARNING (the last one counts).
+ */
+extern void cfp_job_progress(int64 done, int64 total);
+extern void cfp_job_warn(const char *message);
+
+/*
+ * The jobs.  Called in the job worker, in no transaction; they use
+ * statement.h, look for interrupts, and throw.
+ */
+extern int64 cfp_backup_job(const CfpJobArgs *args);	/* of args->from; bytes */
+extern int64 cfp_verify_backup_job(const CfpJobArgs *args); /* rows */
+extern int64 cfp_restore_backup_job(const CfpJobArgs *args);	/* rows */
+extern int64 cfp_prune_history_job(const CfpJobArgs *args); /* rows */
+extern int64 cfp_rebuild_history_job(const CfpJobArgs *args);	/* rows */
+extern int64 cfp_rebuild_latest_job(const CfpJobArgs *args);	/* rows */
+
+#endif							/* CFP_JOBS_H */
