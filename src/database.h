@@ -66,7 +66,9 @@ typedef enum CfpWorkerState
 typedef enum CfpRequestKind
 {
 	CFP_REQUEST_FLUSH,
-	CFP_REQUEST_FOLD
+	CFP_REQUEST_FOLD,
+	CFP_REQUEST_RECONCILE,		/* flush; reconcile if marked; result 0 */
+	CFP_REQUEST_CLOSE			/* close the dates that are due; result 0 */
 } CfpRequestKind;
 
 typedef enum CfpRequestState

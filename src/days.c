@@ -18,6 +18,8 @@
 #include "catalog/pg_type.h"
 #include "utils/timestamp.h"
 
+#include "calendar.h"
+#include "settings.h"
 #include "worker.h"
 
 static CfpStatement last_closed = {
@@ -67,6 +69,27 @@ cfp_last_closed(DateADT *date)
 	found = read_last_closed(date);
 	cfp_worker_commit();
 	return found;
+}
+
+/* The last date whose end of day has come. */
+static DateADT
+last_due(void)
+{
+	pg_tz	   *zone = cfp_calendar_zone();
+	int			end_of_day = cfp_end_of_day_seconds();
+
+	return cfp_calendar_date(cfp_calendar_last(GetCurrentTimestamp(), zone, end_of_day),
+							 zone, end_of_day);
+}
+
+DateADT
+cfp_open_date(void)
+{
+	DateADT		last;
+
+	if (!read_last_closed(&last))
+		last = last_due();
+	return cfp_calendar_next_date(last, cfp_calendar_zone());
 }
 
 void

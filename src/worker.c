@@ -277,10 +277,20 @@ look(void)
 	return true;
 }
 
-/* Throws 55006 when a transaction changes the tables by hand. */
+/*
+ * If the database is marked.  Throws 55006 when a transaction changes the
+ * tables by hand.
+ */
 static void
 reconcile(void)
 {
+	int64		counter;
+
+	if (!cfp_reconcile_needed(&counter))
+	{
+		marked = false;
+		return;
+	}
 	if (pg_atomic_read_u32(&db->hand_changes) > 0)
 		cfp_raise_hand_change();
 	worker_report(CFP_WORKER_RECONCILING);
@@ -306,11 +316,9 @@ flush(void)
 static int64
 fold(void)
 {
-	int64		counter;
 	int64		items;
 
-	if (cfp_reconcile_needed(&counter))
-		reconcile();
+	reconcile();
 	worker_report(CFP_WORKER_FOLDING);
 	items = cfp_fold_run();
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
@@ -547,11 +555,18 @@ serve_requests(void)
 		return false;
 
 	ok = attempt(PIECE_FLUSH, &result);
+	if (ok && kind == CFP_REQUEST_CLOSE && date_to_close > last_closed)
+		ok = attempt(PIECE_CLOSE, &result);
 	if (ok && kind == CFP_REQUEST_FOLD)
 		ok = attempt(PIECE_FOLD, &result);
+	if (ok && kind == CFP_REQUEST_RECONCILE)
+	{
+		ok = attempt(PIECE_RECONCILE, &result);
+		result = 0;
+	}
 	/* When it was cancelled in order to end, worker_exit() tells them. */
 	if (ok || !ShutdownRequestPending)
-		cfp_requests_finish(db, result, ok ? NULL : failure);
+		cfp_requests_finish(db, kind, result, ok ? NULL : failure);
 	return true;
 }
 
@@ -573,7 +588,7 @@ turn(TimestampTz *next)
 		CfpRequestKind kind;
 
 		while (!ShutdownRequestPending && cfp_requests_take(db, &kind))
-			cfp_requests_finish(db, 0, failure);
+			cfp_requests_finish(db, kind, 0, failure);
 		*next = Min(*next, retries[PIECE_LOOK].at);
 		worker_report(CFP_WORKER_RETRYING);
 		return true;
@@ -620,7 +635,7 @@ worker_exit(int code, Datum arg)
 	stopped.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 	stopped.message = "the cfp worker of this database was stopped";
 	stopped.hint = "Try again; the server log says why it was stopped.";
-	cfp_requests_finish(db, 0, &stopped);
+	cfp_requests_leave(db, &stopped);
 
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->worker_pid = 0;

@@ -36,11 +36,19 @@ extern void cfp_worker_dirty_items(int64 items);
  */
 extern int64 cfp_request(CfpRequestKind kind);
 /*
- * Worker side: take all waiting requests of one kind, then finish them with
- * the result, or with the error if there is one.
+ * Worker side: take all waiting requests of one kind, then finish those of the
+ * kind that run with the result, or with the error if there is one.
  */
 extern bool cfp_requests_take(CfpDatabase *db, CfpRequestKind *kind);
-extern void cfp_requests_finish(CfpDatabase *db, int64 result, const ErrorData *error);
+extern void cfp_requests_finish(CfpDatabase *db, CfpRequestKind kind, int64 result,
+								const ErrorData *error);
+/* Do requests of the kind run? */
+extern bool cfp_requests_running(CfpDatabase *db, CfpRequestKind kind);
+/*
+ * The worker leaves: what runs ends with the error; to close the day waits for
+ * the next one.
+ */
+extern void cfp_requests_leave(CfpDatabase *db, const ErrorData *error);
 
 /* What askers of jobs (jobs.c) need as well. */
 /* Throws 25006 on a standby. */
@@ -87,6 +95,11 @@ extern int64 cfp_fold_run(void);
 
 /* days.c: the last date closed; false when none ever was. */
 extern bool cfp_last_closed(DateADT *date);
+/*
+ * days.c: the date that is open, whose close comes next: the first one after
+ * the last closed.  In the caller's transaction.
+ */
+extern DateADT cfp_open_date(void);
 /* days.c: note where the days of this database begin, without closing any. */
 extern void cfp_days_begin(DateADT date);
 /* days.c: after flush and fold, record that the date is closed. */
