@@ -135,12 +135,28 @@ COMMENT ON COLUMN @extschema@.cfp_state.file IS 'files: number of the day file b
 COMMENT ON COLUMN @extschema@.cfp_state.length IS 'files: its length in bytes up to what the last flush has saved';
 COMMENT ON COLUMN @extschema@.cfp_state.at IS 'when the row was written';
 
+CREATE TABLE @extschema@.cfp_pruned (
+	key text COLLATE "C",
+	collection_name text COLLATE "C",
+	superseded_before timestamptz NOT NULL,
+	deleted_before timestamptz,
+	at timestamptz NOT NULL,
+	CONSTRAINT cfp_pruned_scope UNIQUE NULLS NOT DISTINCT (key, collection_name)
+);
+
+COMMENT ON TABLE @extschema@.cfp_pruned IS 'what cfp_prune_history was allowed to remove, so that it is not missed when a date directory is to go; not dumped';
+COMMENT ON COLUMN @extschema@.cfp_pruned.key IS 'in this key only; NULL: in all';
+COMMENT ON COLUMN @extschema@.cfp_pruned.collection_name IS 'in collections of this name only; NULL: in all';
+COMMENT ON COLUMN @extschema@.cfp_pruned.superseded_before IS 'records stored before, when their item has a newer one';
+COMMENT ON COLUMN @extschema@.cfp_pruned.deleted_before IS 'all records of deleted items, when stored before';
+COMMENT ON COLUMN @extschema@.cfp_pruned.at IS 'when it was last called';
+
 CREATE TABLE @extschema@.cfp_gate ();
 
 COMMENT ON TABLE @extschema@.cfp_gate IS 'always empty; its lock keeps stores and changes of the storage tables by hand apart';
 
 REVOKE ALL ON @extschema@.storage_history, @extschema@.storage_latest, @extschema@.storage_dirty,
-	@extschema@.storage_days, @extschema@.cfp_state, @extschema@.cfp_gate FROM PUBLIC;
+	@extschema@.storage_days, @extschema@.cfp_state, @extschema@.cfp_pruned, @extschema@.cfp_gate FROM PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_history', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_latest', '');
@@ -317,6 +333,18 @@ CREATE FUNCTION @extschema@.cfp_fold() RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 COMMENT ON FUNCTION @extschema@.cfp_fold() IS 'have the worker flush and fold now; returns the number of items';
 
+CREATE FUNCTION @extschema@.cfp_close_day() RETURNS SETOF @extschema@.storage_days
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 ROWS 1;
+COMMENT ON FUNCTION @extschema@.cfp_close_day() IS 'have the worker close the business dates that are due now, backup included; returns their rows';
+
+CREATE FUNCTION @extschema@.cfp_prune_history(
+	older_than timestamptz DEFAULT NULL, keep_versions integer DEFAULT NULL,
+	key text DEFAULT NULL, collection_name text DEFAULT NULL, dry_run boolean DEFAULT false)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION @extschema@.cfp_prune_history(timestamptz, integer, text, text, boolean)
+	IS 'remove superseded records from storage_history; returns how many';
+
 CREATE FUNCTION @extschema@.cfp_warm(key text, collection_name text DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 COMMENT ON FUNCTION @extschema@.cfp_warm(text, text) IS 'load a collection into the cache; returns the number of its items, deleted ones included, NULL when it cannot be cached';
@@ -325,7 +353,8 @@ CREATE FUNCTION @extschema@.cfp_evict(key text, collection_name text DEFAULT NUL
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10;
 COMMENT ON FUNCTION @extschema@.cfp_evict(text, text) IS 'drop a collection from the cache; false when it is not there or a transaction stores into it';
 
-REVOKE ALL ON FUNCTION @extschema@.cfp_flush(), @extschema@.cfp_fold(),
+REVOKE ALL ON FUNCTION @extschema@.cfp_flush(), @extschema@.cfp_fold(), @extschema@.cfp_close_day(),
+	@extschema@.cfp_prune_history(timestamptz, integer, text, text, boolean),
 	@extschema@.cfp_warm(text, text), @extschema@.cfp_evict(text, text) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.cfp_next_end_of_day(now timestamptz DEFAULT now()) RETURNS timestamptz
