@@ -164,6 +164,9 @@ typedef struct CfpDatabase
 	TimestampTz last_error_at;
 	char		last_error[256];
 	int64		dirty_items;	/* rows of storage_dirty, -1 unknown */
+	int64		wal_behind;		/* flushed records not in the day files */
+	TimestampTz wal_error_at;	/* 0: none now */
+	char		wal_error[256];
 	int64		progress_done;
 	int64		progress_total;
 	CfpRequest	requests[CFP_MAX_REQUESTS];
