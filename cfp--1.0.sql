@@ -516,6 +516,49 @@ CREATE TRIGGER cfp_current INSTEAD OF INSERT OR UPDATE OR DELETE ON @extschema@.
 COMMENT ON TRIGGER cfp_current ON @extschema@.storage_current IS 'INSERT stores, UPDATE stores if the version is still the one read, DELETE deletes';
 
 ----------------------------------------------------------------------------
+-- Day files: looking at them, rebuilding from them
+----------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.cfp_read_wal(date date) RETURNS SETOF @extschema@.storage_history
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000 ROWS 100000;
+COMMENT ON FUNCTION @extschema@.cfp_read_wal(date) IS 'the records in the day files of a date, as far as they are flushed';
+
+CREATE FUNCTION @extschema@.cfp_wal_files_rows(
+	OUT date date, OUT file text, OUT bytes bigint, OUT records bigint)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000 ROWS 100;
+COMMENT ON FUNCTION @extschema@.cfp_wal_files_rows() IS 'what cfp_wal_files shows';
+
+CREATE VIEW @extschema@.cfp_wal_files AS
+SELECT date, file, bytes, records FROM @extschema@.cfp_wal_files_rows();
+
+COMMENT ON VIEW @extschema@.cfp_wal_files IS 'the day files there are, as far as they are flushed; reads them to count their records';
+COMMENT ON COLUMN @extschema@.cfp_wal_files.date IS 'business date whose directory the file is in';
+COMMENT ON COLUMN @extschema@.cfp_wal_files.file IS 'name of the file';
+COMMENT ON COLUMN @extschema@.cfp_wal_files.bytes IS 'its size';
+COMMENT ON COLUMN @extschema@.cfp_wal_files.records IS 'its lines but the first, which says what the file is';
+
+CREATE FUNCTION @extschema@.cfp_rebuild_history_from_wal(date date) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.cfp_rebuild_history_from_wal(date)
+	IS 'add the records of a date''s day files that storage_history has not got; returns how many';
+
+CREATE FUNCTION @extschema@.cfp_rebuild_history_from_wal(from_date date, to_date date) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'cfp_rebuild_history_from_wal_range' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.cfp_rebuild_history_from_wal(date, date)
+	IS 'the same for all dates from the first to the last that have day files';
+
+CREATE FUNCTION @extschema@.cfp_rebuild_latest_from_history() RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.cfp_rebuild_latest_from_history()
+	IS 'bring storage_latest up to the newest records of storage_history; returns the number of rows changed';
+
+REVOKE ALL ON FUNCTION @extschema@.cfp_read_wal(date), @extschema@.cfp_wal_files_rows(),
+	@extschema@.cfp_rebuild_history_from_wal(date), @extschema@.cfp_rebuild_history_from_wal(date, date),
+	@extschema@.cfp_rebuild_latest_from_history() FROM PUBLIC;
+REVOKE ALL ON @extschema@.cfp_wal_files FROM PUBLIC;
+
+----------------------------------------------------------------------------
 -- Statistics
 ----------------------------------------------------------------------------
 
