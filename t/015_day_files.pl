@@ -22,7 +22,8 @@ sub day_files
 {
 	my ($base, $oid) = @_;
 
-	return sort glob("$base/${oid}_*/????-??-??/wal_*.jsonl");
+	my @files = sort glob("$base/${oid}_*/????-??-??/wal_??????.jsonl");
+	return @files;
 }
 
 sub oid_of
@@ -36,7 +37,7 @@ sub oid_of
 # All lines of the day files; the first line of each is checked and left out.
 sub records
 {
-	my ($node, $base, $oid, $date) = @_;
+	my ($node, $base, $oid) = @_;
 	my @records;
 
 	foreach my $file (day_files($base, $oid))
@@ -203,7 +204,8 @@ ok(-e "$later_day/wal_1.jsonl", 'what cfp does not make stays');
 unlink "$later_day/wal_1.jsonl";
 rmdir $later_day;
 my $log = slurp_file($node->logfile);
-like($log, qr/LOG:  cfp: day file "\Q@{[ $last =~ m{(cfp/.*)} ]}\E" cut back from \d+ to \d+ bytes/, 'the log says so');
+my ($relative) = $last =~ m{(cfp/.*)};
+like($log, qr/LOG:  cfp: day file "\Q$relative\E" cut back from \d+ to \d+ bytes/, 'the log says so');
 like($log, qr/LOG:  cfp: removed day file .*wal_\d+\.jsonl/, 'and names what was removed');
 
 #
@@ -264,31 +266,26 @@ begin_anew();
 my @allowed = (qr/WARNING:  cfp: day files are not written: /);
 sub trouble
 {
-	my ($what, $cause, $cure, $message, $size) = @_;
+	my ($what, $cause, $cure, $message) = @_;
 
 	$node->safe_psql('postgres', q{SELECT cfp_store('trouble', '{}', 'before', 'c')});
 	files_ok($node, "$what: before");
 	$cause->();
 	wait_worker($node);
-	$size //= 10;
-	my $records = 100;
 	$node->safe_psql('postgres',
-		qq{SELECT count(cfp_store('trouble', jsonb_build_object('text', repeat('x', $size)), 'i' || n, 'c')) FROM generate_series(1, $records) n});
+		q{SELECT count(cfp_store('trouble', '{}', 'i' || n, 'c')) FROM generate_series(1, 100) n});
 	$node->safe_psql('postgres', 'SELECT cfp_flush()');
 	is( $node->safe_psql('postgres',
 			'SELECT unflushed_records, wal_behind, wal_error IS NOT NULL, wal_error_at IS NOT NULL FROM cfp_stat'),
-		"0|$records|t|t", "$what: flushed, and the gap is shown");
+		'0|100|t|t', "$what: flushed, and the gap is shown");
 	like($node->safe_psql('postgres', 'SELECT wal_error FROM cfp_stat'), $message, "$what: and why");
 	seen_ok($node, "$what: reads are right");
-	is(scalar(grep { ($_->{item_name} // '') ne 'before' && $_->{key} eq 'trouble' && $_->{data}{text} && length($_->{data}{text}) == $size && $_->{version} > 1e6 } records($node, $base, $oid)),
-		0, "$what: the files can be read");
 	# a new worker knows of the gap, too
 	$old = wait_worker($node);
 	kill 'TERM', $old;
 	$node->poll_query_until('postgres', "SELECT coalesce(worker_pid, $old) <> $old FROM cfp_stat");
 	wait_worker($node);
 	$node->safe_psql('postgres', 'SELECT cfp_flush()');
-	$cause->() if $what =~ /half-way/;
 	$cure->();
 	files_ok($node, "$what: the gap is filled");
 	return;
@@ -448,8 +445,9 @@ foreach my $name (sort keys %directory)
 	my $hostile = oid_of($node, 'hostile');
 	ok(-d "$base/${hostile}_hostile", 'the directory of a database');
 	$dbh->do('ALTER DATABASE hostile RENAME TO ' . $dbh->quote_identifier($name));
-	my $there = DBI->connect(
-		sprintf(q(dbi:Pg:dbname='%s';host=%s;port=%d), $name =~ s/([\\'])/\\$1/gr, $node->host, $node->port),
+	# no DSN can quote all of these
+	local $ENV{PGDATABASE} = $name;
+	my $there = DBI->connect(sprintf('dbi:Pg:host=%s;port=%d', $node->host, $node->port),
 		undef, undef, { RaiseError => 1, PrintError => 0, AutoInactiveDestroy => 1 });
 	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 	{
@@ -507,7 +505,8 @@ files_ok($one, 'the first server has the files', base => $shared);
 $two->safe_psql('postgres', q{SELECT cfp_store('two', '{}', 'i', 'c'); SELECT cfp_flush()});
 my $message = qr{Another instance is already running for date \d{4}-\d\d-\d\d\. Lock file exists at \Q$shared\E/\.lock\.};
 like($two->safe_psql('postgres', 'SELECT wal_behind, wal_error FROM cfp_stat'), qr/^1\|$message$/, 'the second says why it has none');
-ok(wait_log($two, qr/WARNING:  cfp: day files are not written: $message\n.*DETAIL:  It is the server with process ID \d+ and system identifier \d+, in data directory "\Q@{[ $one->data_dir ]}\E"/),
+my $data_dir = $one->data_dir;
+ok(wait_log($two, qr/WARNING:  cfp: day files are not written: $message\n.*DETAIL:  It is the server with process ID \d+ and system identifier \d+, in data directory "\Q$data_dir\E"/),
 	'in its log, too, with the holder');
 seen_ok($two, 'its stores go on');
 is(scalar(day_files($shared, $oid)), 1, 'it has written nothing');
