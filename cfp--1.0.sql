@@ -515,6 +515,12 @@ CREATE FUNCTION @extschema@.cfp_stat_collections_rows(
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED COST 100 ROWS 1000;
 COMMENT ON FUNCTION @extschema@.cfp_stat_collections_rows() IS 'what cfp_stat_collections shows';
 
+CREATE FUNCTION @extschema@.cfp_stat_job_row(
+	OUT worker_pid integer, OUT job text, OUT progress_done bigint, OUT progress_total bigint)
+	RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION @extschema@.cfp_stat_job_row() IS 'what cfp_stat_progress shows of the job worker';
+
 CREATE VIEW @extschema@.cfp_stat AS
 SELECT s.worker_pid, s.worker_state,
 	@extschema@.cfp_next_end_of_day(pg_catalog.clock_timestamp()) AS next_end_of_day,
@@ -575,15 +581,19 @@ COMMENT ON COLUMN @extschema@.cfp_stat_collections.last_use IS 'when it was last
 CREATE VIEW @extschema@.cfp_stat_progress AS
 SELECT s.worker_pid, s.worker_state, s.progress_done AS done, s.progress_total AS total
 FROM @extschema@.cfp_stat_row() s
-WHERE s.worker_state IN ('flushing', 'folding', 'reconciling');
+WHERE s.worker_state IN ('flushing', 'folding', 'reconciling')
+UNION ALL
+SELECT j.worker_pid, j.job, j.progress_done, j.progress_total
+FROM @extschema@.cfp_stat_job_row() j
+WHERE j.worker_pid IS NOT NULL;
 
-COMMENT ON VIEW @extschema@.cfp_stat_progress IS 'the work the worker is doing now (no row when it is idle)';
-COMMENT ON COLUMN @extschema@.cfp_stat_progress.worker_pid IS 'process of the worker';
-COMMENT ON COLUMN @extschema@.cfp_stat_progress.worker_state IS 'what it is doing';
-COMMENT ON COLUMN @extschema@.cfp_stat_progress.done IS 'records or items done';
-COMMENT ON COLUMN @extschema@.cfp_stat_progress.total IS 'records or items in all';
+COMMENT ON VIEW @extschema@.cfp_stat_progress IS 'what the worker and the job worker are doing now (no row for one that does nothing)';
+COMMENT ON COLUMN @extschema@.cfp_stat_progress.worker_pid IS 'process of the worker or job worker';
+COMMENT ON COLUMN @extschema@.cfp_stat_progress.worker_state IS 'what it is doing: flushing, folding, reconciling; backup, verify backup, restore backup, prune history, rebuild history, rebuild latest';
+COMMENT ON COLUMN @extschema@.cfp_stat_progress.done IS 'records, items or rows done';
+COMMENT ON COLUMN @extschema@.cfp_stat_progress.total IS 'records, items or rows in all, as far as known';
 
-REVOKE ALL ON FUNCTION @extschema@.cfp_stat_row(), @extschema@.cfp_stat_collections_rows() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.cfp_stat_row(), @extschema@.cfp_stat_collections_rows() TO pg_monitor;
+REVOKE ALL ON FUNCTION @extschema@.cfp_stat_row(), @extschema@.cfp_stat_collections_rows(), @extschema@.cfp_stat_job_row() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.cfp_stat_row(), @extschema@.cfp_stat_collections_rows(), @extschema@.cfp_stat_job_row() TO pg_monitor;
 REVOKE ALL ON @extschema@.cfp_stat, @extschema@.cfp_stat_collections, @extschema@.cfp_stat_progress FROM PUBLIC;
 GRANT SELECT ON @extschema@.cfp_stat, @extschema@.cfp_stat_collections, @extschema@.cfp_stat_progress TO pg_monitor;

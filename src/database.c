@@ -120,6 +120,8 @@ entry_init(CfpDatabase *db, Oid dboid)
 	db->progress_total = 0;
 	for (int i = 0; i < CFP_MAX_REQUESTS; i++)
 		db->requests[i].state = CFP_REQUEST_FREE;
+	db->job.request.state = CFP_REQUEST_FREE;
+	db->job.worker_pid = 0;
 	ConditionVariableInit(&db->request_cv);
 	db->dboid = dboid;
 	LWLockRelease(&db->lock);
@@ -200,7 +202,7 @@ cfp_forget_databases(const Oid *oids, int noids)
 		if (db == NULL)
 			continue;
 		LWLockAcquire(&db->lock, LW_EXCLUSIVE);
-		if (db->worker_pid == 0 && db->stepping_aside == 0)
+		if (db->worker_pid == 0 && db->job.worker_pid == 0 && db->stepping_aside == 0)
 			db->dboid = InvalidOid;
 		LWLockRelease(&db->lock);
 	}

@@ -119,7 +119,7 @@ typedef struct CfpJob
 	CfpRequest	request;		/* state, asker, outcome; its kind is not used */
 	CfpJobKind	kind;
 	int			worker_pid;		/* of the job worker; 0: none */
-	bool		starting;		/* a job worker has been asked for */
+	bool		by_worker;		/* asked for by the database's worker, not a session */
 	int64		progress_done;
 	int64		progress_total;
 	char		warning[512];	/* for the asker; empty: none */

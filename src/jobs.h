@@ -12,19 +12,26 @@
 #include "database.h"
 #include "statement.h"
 
-/* Ask for a job and wait; returns its result.  Throws as cfp_request() does. */
+/*
+ * Ask for a job and wait; returns its result.  Throws the job's error, 53400
+ * when no background worker slot is free, 25006 on a standby, 40P01 when the
+ * caller blocks the job worker.
+ */
 extern int64 cfp_job_run(CfpJobKind kind, const CfpJobArgs *args);
 
 /*
- * Worker: begin a job without waiting; false while another one runs.  Poll it
- * with cfp_job_poll(): false while it runs; else it is over, with its result
- * or an error (palloc'd, NULL when it succeeded).
+ * Worker: begin a job without waiting; false while a session's job occupies
+ * the slot.  One that an earlier worker began for the same date is taken over.
+ * Then poll it with cfp_job_poll() (the worker is woken at its end): false
+ * while it runs; else it is over and the slot free, with its result or an
+ * error (palloc'd, NULL when it succeeded).  Throws 53400 without a free
+ * background worker slot.
  */
 extern bool cfp_job_start(CfpJobKind kind, const CfpJobArgs *args);
 extern bool cfp_job_poll(int64 *result, ErrorData **error);
 
-/* Worker: keep a job worker running while there is something for it to do. */
-extern void cfp_jobs_attend(void);
+/* What the job is called in cfp_stat_progress. */
+extern const char *cfp_job_name(CfpJobKind kind);
 
 extern PGDLLEXPORT void cfp_job_main(Datum arg);
 

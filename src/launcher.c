@@ -545,25 +545,10 @@ database_to_clear(Node *statement, bool *drops, bool *as_template)
 	}
 }
 
-/* Send the database's worker away and wait until it has left. */
+/* Wait until the process has left, or the time since is too long. */
 static void
-send_worker_away(Oid dboid)
+wait_for_exit(int pid, TimestampTz since)
 {
-	CfpDatabase *db = cfp_find_database(dboid, true);
-	TimestampTz since = GetCurrentTimestamp();
-	int			pid;
-
-	if (db == NULL)
-		return;
-
-	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
-	db->stepping_aside++;
-	pid = db->worker_pid;
-	if (pid != 0)
-		kill(pid, SIGTERM);
-	LWLockRelease(&db->lock);
-	aside_database = dboid;
-
 	/* Not before it has left the list of processes do others not count it. */
 	while (pid != 0 && BackendPidGetProc(pid) != NULL &&
 		   !TimestampDifferenceExceeds(since, GetCurrentTimestamp(), ASIDE_TIMEOUT))
@@ -573,6 +558,33 @@ send_worker_away(Oid dboid)
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/* Send the database's worker and job worker away and wait until they have left. */
+static void
+send_worker_away(Oid dboid)
+{
+	CfpDatabase *db = cfp_find_database(dboid, true);
+	TimestampTz since = GetCurrentTimestamp();
+	int			pid;
+	int			job_pid;
+
+	if (db == NULL)
+		return;
+
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	db->stepping_aside++;
+	pid = db->worker_pid;
+	if (pid != 0)
+		kill(pid, SIGTERM);
+	job_pid = db->job.worker_pid;
+	if (job_pid != 0)
+		kill(job_pid, SIGTERM);
+	LWLockRelease(&db->lock);
+	aside_database = dboid;
+
+	wait_for_exit(pid, since);
+	wait_for_exit(job_pid, since);
 }
 
 /*

@@ -173,6 +173,22 @@ look_for_worker(CfpDatabase *db, CfpRequestKind kind, TimestampTz *missing_since
 	return 0;
 }
 
+void
+cfp_check_not_blocking(int pid, const char *function, TimestampTz *looked_at)
+{
+	if (pid == 0 ||
+		!TimestampDifferenceExceeds(*looked_at, GetCurrentTimestamp(), DeadlockTimeout))
+		return;
+	if (waits_for_me(pid))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+				 errmsg("deadlock detected"),
+				 errdetail("%s waits for a worker of this database (process %d), which waits for a lock that this transaction holds.",
+						   function, pid),
+				 errhint("Commit or roll back first, then call %s.", function)));
+	*looked_at = GetCurrentTimestamp();
+}
+
 /* Wait until the request is done or failed.  Throws as cfp_request() does. */
 static void
 wait_for_request(CfpDatabase *db, const CfpRequest *request, CfpRequestKind kind)
@@ -193,19 +209,7 @@ wait_for_request(CfpDatabase *db, const CfpRequest *request, CfpRequestKind kind
 			break;
 
 		pid = look_for_worker(db, kind, &missing_since);
-		if (pid != 0 &&
-			TimestampDifferenceExceeds(looked_at, GetCurrentTimestamp(), DeadlockTimeout))
-		{
-			if (waits_for_me(pid))
-				ereport(ERROR,
-						(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
-						 errmsg("deadlock detected"),
-						 errdetail("%s waits for the worker of this database (process %d), which waits for a lock that this transaction holds.",
-								   kind_function(kind), pid),
-						 errhint("Commit or roll back first, then call %s.",
-								 kind_function(kind))));
-			looked_at = GetCurrentTimestamp();
-		}
+		cfp_check_not_blocking(pid, kind_function(kind), &looked_at);
 
 		/* A worker that starts does not broadcast: then look more often. */
 		ConditionVariableTimedSleep(&db->request_cv,
@@ -213,6 +217,26 @@ wait_for_request(CfpDatabase *db, const CfpRequest *request, CfpRequestKind kind
 									PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
+}
+
+void
+cfp_request_raise(const CfpRequest *outcome, const char *function)
+{
+	ereport(ERROR,
+			(errcode(outcome->sqlerrcode),
+			 errmsg("%s failed: %s", function, outcome->message),
+			 outcome->detail[0] != '\0' ? errdetail("%s", outcome->detail) : 0,
+			 outcome->hint[0] != '\0' ? errhint("%s", outcome->hint) : 0));
+}
+
+void
+cfp_check_not_in_recovery(const char *function)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot execute %s during recovery", function),
+				 errhint("Call it on the primary; this server replays what its worker does.")));
 }
 
 int64
@@ -223,12 +247,7 @@ cfp_request(CfpRequestKind kind)
 	CfpRequest	outcome;
 	TimestampTz missing_since = 0;
 
-	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("cannot execute %s during recovery", kind_function(kind)),
-				 errhint("Call it on the primary; this server replays what its worker does.")));
-
+	cfp_check_not_in_recovery(kind_function(kind));
 	db = cfp_my_database();
 	look_for_worker(db, kind, &missing_since);
 
@@ -248,11 +267,7 @@ cfp_request(CfpRequestKind kind)
 	leave_request(0, PointerGetDatum(request));
 
 	if (outcome.state == CFP_REQUEST_FAILED)
-		ereport(ERROR,
-				(errcode(outcome.sqlerrcode),
-				 errmsg("%s failed: %s", kind_function(kind), outcome.message),
-				 outcome.detail[0] != '\0' ? errdetail("%s", outcome.detail) : 0,
-				 outcome.hint[0] != '\0' ? errhint("%s", outcome.hint) : 0));
+		cfp_request_raise(&outcome, kind_function(kind));
 	return outcome.result;
 }
 
@@ -290,6 +305,22 @@ copy_text(char *to, const char *from)
 }
 
 void
+cfp_request_set_outcome(CfpRequest *request, int64 result, const ErrorData *error)
+{
+	request->result = result;
+	if (error == NULL)
+	{
+		request->state = CFP_REQUEST_DONE;
+		return;
+	}
+	request->sqlerrcode = error->sqlerrcode;
+	copy_text(request->message, error->message);
+	copy_text(request->detail, error->detail);
+	copy_text(request->hint, error->hint);
+	request->state = CFP_REQUEST_FAILED;
+}
+
+void
 cfp_requests_finish(CfpDatabase *db, int64 result, const ErrorData *error)
 {
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
@@ -300,21 +331,9 @@ cfp_requests_finish(CfpDatabase *db, int64 result, const ErrorData *error)
 		if (request->state != CFP_REQUEST_RUNNING)
 			continue;
 		if (request->owner_pid == 0)
-		{
 			request->state = CFP_REQUEST_FREE;
-			continue;
-		}
-		if (error == NULL)
-		{
-			request->result = result;
-			request->state = CFP_REQUEST_DONE;
-			continue;
-		}
-		request->sqlerrcode = error->sqlerrcode;
-		copy_text(request->message, error->message);
-		copy_text(request->detail, error->detail);
-		copy_text(request->hint, error->hint);
-		request->state = CFP_REQUEST_FAILED;
+		else
+			cfp_request_set_outcome(request, result, error);
 	}
 	LWLockRelease(&db->lock);
 	ConditionVariableBroadcast(&db->request_cv);

@@ -13,6 +13,7 @@
 #include "cfp.h"
 #include "cache.h"
 #include "database.h"
+#include "jobs.h"
 
 #include "fmgr.h"
 #include "funcapi.h"
@@ -23,6 +24,7 @@
 
 PG_FUNCTION_INFO_V1(cfp_stat_row);
 PG_FUNCTION_INFO_V1(cfp_stat_collections_rows);
+PG_FUNCTION_INFO_V1(cfp_stat_job_row);
 
 /* Columns of cfp_stat_row, in the order of its OUT parameters. */
 enum
@@ -215,4 +217,38 @@ cfp_stat_collections_rows(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/* The job that runs, all NULL when there is none. */
+Datum
+cfp_stat_job_row(PG_FUNCTION_ARGS)
+{
+	CfpDatabase *db = cfp_my_database();
+	TupleDesc	tupdesc;
+	Datum		values[4] = {0};
+	bool		nulls[4] = {true, true, true, true};
+	int			pid;
+	CfpJobKind	kind;
+	int64		done;
+	int64		total;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	LWLockAcquire(&db->lock, LW_SHARED);
+	pid = db->job.worker_pid;
+	kind = db->job.kind;
+	done = db->job.progress_done;
+	total = db->job.progress_total;
+	LWLockRelease(&db->lock);
+
+	if (pid != 0)
+	{
+		memset(nulls, false, sizeof(nulls));
+		values[0] = Int32GetDatum(pid);
+		values[1] = CStringGetTextDatum(cfp_job_name(kind));
+		values[2] = Int64GetDatum(done);
+		values[3] = Int64GetDatum(total);
+	}
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls)));
 }

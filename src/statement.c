@@ -4,7 +4,7 @@
  *		Transactions and statements of cfp's own processes.
  *
  * The worker (worker.c) and the job worker (jobs.c) both work through what is
- * here: fixed settings, transactions with a snapshot and SPI, and prepared
+ * here: fixed settings, their end, transactions with a snapshot and SPI, and prepared
  * statements in which "@schema@" stands for the extension's schema.
  *
  * Plans: the statements all go by key, and must do so whatever the
@@ -23,6 +23,8 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -68,6 +70,22 @@ fix_settings(void)
 
 	for (int i = 0; i < lengthof(fixed); i++)
 		SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * End at the next opportunity.  A query cancel gets the worker out of what it
+ * does, a lock wait included, by an error that is caught.
+ */
+void
+cfp_worker_sigterm(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	ShutdownRequestPending = true;
+	QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+	errno = save_errno;
 }
 
 void

@@ -21,6 +21,9 @@ extern bool cfp_am_worker;
  */
 extern MemoryContext cfp_worker_context;
 
+/* Their SIGTERM: cancels what runs and sets ShutdownRequestPending. */
+extern void cfp_worker_sigterm(SIGNAL_ARGS);
+
 /* Once in such a process, when it has connected. */
 extern void cfp_worker_process_init(void);
 

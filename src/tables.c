@@ -78,6 +78,8 @@ static const ColumnSpec state_columns[] = {
 	{"snapshot", PG_SNAPSHOTOID},
 	{"counter", INT8OID},
 	{"date", DATEOID},
+	{"file", INT4OID},
+	{"length", INT8OID},
 	{"at", TIMESTAMPTZOID},
 };
 

@@ -611,22 +611,6 @@ turn(TimestampTz *next)
  *-------------------------------------------------------------------------
  */
 
-/*
- * End at the next opportunity.  A query cancel gets the worker out of what it
- * does, a lock wait included, by an error that the loop catches.
- */
-static void
-worker_sigterm(SIGNAL_ARGS)
-{
-	int			save_errno = errno;
-
-	ShutdownRequestPending = true;
-	QueryCancelPending = true;
-	InterruptPending = true;
-	SetLatch(MyLatch);
-	errno = save_errno;
-}
-
 /* Requests that wait stay for the next worker. */
 static void
 worker_exit(int code, Datum arg)
@@ -702,7 +686,7 @@ cfp_worker_main(Datum arg)
 	Oid			dboid = DatumGetObjectId(arg);
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, worker_sigterm);
+	pqsignal(SIGTERM, cfp_worker_sigterm);
 	BackgroundWorkerUnblockSignals();
 
 	if (!claim(dboid))

@@ -42,6 +42,19 @@ extern int64 cfp_request(CfpRequestKind kind);
 extern bool cfp_requests_take(CfpDatabase *db, CfpRequestKind *kind);
 extern void cfp_requests_finish(CfpDatabase *db, int64 result, const ErrorData *error);
 
+/* What askers of jobs (jobs.c) need as well. */
+/* Throws 25006 on a standby. */
+extern void cfp_check_not_in_recovery(const char *function);
+/*
+ * Throws 40P01 when the process waits, directly or through others, for this
+ * session; looks each deadlock_timeout.
+ */
+extern void cfp_check_not_blocking(int pid, const char *function, TimestampTz *looked_at);
+/* Throws the error the outcome carries. */
+extern void cfp_request_raise(const CfpRequest *outcome, const char *function) pg_attribute_noreturn();
+/* Done, or failed with the error if there is one.  Cannot throw. */
+extern void cfp_request_set_outcome(CfpRequest *request, int64 result, const ErrorData *error);
+
 /*
  * flush.c: put what was committed since the last flush into storage_dirty;
  * returns the number of records.  In a transaction of its own (the caller
