@@ -43,6 +43,9 @@ extern char *cfp_day_file(DateADT date, int number);
  */
 extern char *cfp_make_date_dir(DateADT date);
 
+/* Make the base directory and those above it, durably. */
+extern void cfp_make_base_dir(void);
+
 /* The dates that have a directory, ascending: int list of DateADT. */
 extern List *cfp_list_date_dirs(void);
 
