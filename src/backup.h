@@ -30,6 +30,7 @@ typedef struct CfpManifest
 	CfpBackupKind history_kind;
 	DateADT		builds_on;		/* of kind DAY: date of the backup before it */
 	bool		compressed;		/* with zstd */
+	int64		timeline;		/* of the server when it was made */
 	CfpCopySums history;		/* not of kind OFF */
 	CfpCopySums latest;
 } CfpManifest;

@@ -28,9 +28,9 @@ typedef struct CfpCopyReader CfpCopyReader;
 
 /*
  * Write a new file, replacing what is there.  Needs a transaction, and belongs
- * to it.  After an error call cfp_copy_abandon().  finish writes it through to
- * the disk.  Throws what file access throws, and 53100 when less than
- * cfp.min_free_space would be left.
+ * to it: if that ends before cfp_copy_finish(), which writes the file through
+ * to the disk, the file is removed.  Throws what file access throws, and 53100
+ * when less than cfp.min_free_space is left.
  */
 extern CfpCopyWriter *cfp_copy_create(const char *path);
 extern void cfp_copy_row(CfpCopyWriter *writer, const Datum *values, const bool *nulls);
@@ -56,11 +56,6 @@ extern bool cfp_copy_next_row(CfpCopyReader *reader, CfpCopyField *fields);
 extern int	cfp_copy_read(CfpCopyReader *reader, void *to, int min, int max);
 /* Read what is left, check that all is as it was written, and close. */
 extern void cfp_copy_check(CfpCopyReader *reader, int64 rows, const CfpCopySums *sums);
-
-/*
- * Free what an error has left of writers and readers.  Cannot throw.
- */
-extern void cfp_copy_abandon(void);
 
 /* Throws XX001: the file is damaged, with the detail. */
 extern void cfp_copy_damaged(const char *path, const char *detail) pg_attribute_noreturn();
