@@ -131,13 +131,20 @@ last_date(TimestampTz now, pg_tz *zone, int end_of_day)
 	return date;
 }
 
+DateADT
+cfp_calendar_next_date(DateADT date, pg_tz *zone)
+{
+	do
+		date++;
+	while (!date_exists(date, zone));
+	return date;
+}
+
 TimestampTz
 cfp_calendar_next(TimestampTz now, pg_tz *zone, int end_of_day)
 {
-	DateADT		date = last_date(now, zone, end_of_day) + 1;
+	DateADT		date = cfp_calendar_next_date(last_date(now, zone, end_of_day), zone);
 
-	while (!date_exists(date, zone))
-		date++;
 	return local_instant(date, end_of_day, zone);
 }
 
@@ -159,4 +166,12 @@ cfp_calendar_date(TimestampTz eod, pg_tz *zone, int end_of_day)
 		while (!date_exists(date, zone));
 	}
 	return date;
+}
+
+TimestampTz
+cfp_calendar_end_of(DateADT date, pg_tz *zone, int end_of_day)
+{
+	if (end_of_day < SECS_PER_DAY / 2)
+		date = cfp_calendar_next_date(date, zone);
+	return local_instant(date, end_of_day, zone);
 }

@@ -31,4 +31,10 @@ extern TimestampTz cfp_calendar_last(TimestampTz now, pg_tz *zone, int end_of_da
  */
 extern DateADT cfp_calendar_date(TimestampTz eod, pg_tz *zone, int end_of_day);
 
+/* The first date after it that the zone has. */
+extern DateADT cfp_calendar_next_date(DateADT date, pg_tz *zone);
+
+/* The end of day that closes a business date. */
+extern TimestampTz cfp_calendar_end_of(DateADT date, pg_tz *zone, int end_of_day);
+
 #endif							/* CFP_CALENDAR_H */

@@ -14,6 +14,7 @@
 #include "cfp.h"
 #include "cache.h"
 #include "database.h"
+#include "instance_lock.h"
 #include "pending.h"
 #include "settings.h"
 #include "tables.h"
@@ -42,6 +43,7 @@ request_shared_memory(void)
 	RequestAddinShmemSpace(cfp_database_shmem_size());
 	RequestAddinShmemSpace(cfp_cache_shmem_size());
 	RequestAddinShmemSpace(cfp_launcher_shmem_size());
+	RequestAddinShmemSpace(cfp_instance_lock_shmem_size());
 	RequestAddinShmemSpace(cfp_waitpoint_shmem_size());
 }
 
@@ -55,6 +57,7 @@ start_shared_memory(void)
 	cfp_database_shmem_init();
 	cfp_cache_shmem_init();
 	cfp_launcher_shmem_init();
+	cfp_instance_lock_shmem_init();
 	cfp_waitpoint_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }

@@ -66,7 +66,9 @@ typedef enum CfpWorkerState
 typedef enum CfpRequestKind
 {
 	CFP_REQUEST_FLUSH,
-	CFP_REQUEST_FOLD
+	CFP_REQUEST_FOLD,
+	CFP_REQUEST_RECONCILE,		/* flush; reconcile if marked; result 0 */
+	CFP_REQUEST_CLOSE			/* close the dates that are due; result 0 */
 } CfpRequestKind;
 
 typedef enum CfpRequestState
@@ -161,6 +163,8 @@ typedef struct CfpDatabase
 	TimestampTz last_fold;
 	TimestampTz last_error_at;
 	char		last_error[256];
+	DateADT		open_date;		/* the next to be closed; with next_end */
+	TimestampTz next_end;		/* when; 0: no worker has found out yet */
 	int64		dirty_items;	/* rows of storage_dirty, -1 unknown */
 	int64		progress_done;
 	int64		progress_total;

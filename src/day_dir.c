@@ -14,6 +14,9 @@
  * Names count only in exactly the form they are made in; anything else in
  * these directories is not cfp's and is not seen here.
  *
+ * Directories are synced with fsync_fname_ext(): fsync_fname() would make a
+ * PANIC of an error, and trouble with these files must not stop the server.
+ *
  * Locks: none.
  *
  *-------------------------------------------------------------------------
@@ -51,7 +54,7 @@ make_dir(const char *path)
 			make_dir(parent);
 			if (MakePGDirectory(path) == 0 || errno == EEXIST)
 			{
-				fsync_fname(parent, true);
+				fsync_fname_ext(parent, true, false, ERROR);
 				return;
 			}
 		}
@@ -59,7 +62,7 @@ make_dir(const char *path)
 				(errcode_for_file_access(),
 				 errmsg("could not create directory \"%s\": %m", path)));
 	}
-	fsync_fname(parent, true);
+	fsync_fname_ext(parent, true, false, ERROR);
 }
 
 /* Open a directory; NULL when it does not exist. */
@@ -180,7 +183,7 @@ cfp_make_date_dir(DateADT date)
 				ereport(ERROR,
 						(errcode_for_file_access(),
 						 errmsg("could not rename file \"%s\" to \"%s\": %m", found, named)));
-			fsync_fname(cfp_base_dir, true);
+			fsync_fname_ext(cfp_base_dir, true, false, ERROR);
 		}
 	}
 	path = psprintf("%s/%s", named, cfp_date_text(date));

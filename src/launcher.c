@@ -11,6 +11,7 @@
  * It is woken by: the end of a worker (the postmaster's signal), a committed
  * CREATE EXTENSION or CREATE DATABASE, the end of a command that needed a
  * worker away, a session that misses its worker.  Else it looks every 30 s.
+ * It also holds the lock of cfp.base_dir (instance_lock.c).
  *
  * The utility hook, in every session, does three things.
  *
@@ -68,6 +69,7 @@
 #include "utils/wait_event.h"
 
 #include "gate.h"
+#include "instance_lock.h"
 #include "tables.h"
 #include "worker.h"
 
@@ -78,6 +80,7 @@
 #define LAST_BACKOFF		60000
 #define STEADY_RUN			60000	/* ms after which a failure is a first one */
 #define WARNING_INTERVAL	600000	/* ms between warnings for one database */
+#define LEAVE_TIMEOUT		5000	/* ms to wait for the workers at the end */
 #define ASIDE_TIMEOUT		10000	/* ms to wait for a worker to leave */
 
 typedef struct LauncherShared
@@ -150,6 +153,7 @@ cfp_launcher_wake(void)
 static void
 launcher_exit(int code, Datum arg)
 {
+	cfp_instance_lock_release();
 	shared->latch = NULL;
 }
 
@@ -409,6 +413,38 @@ look_around(void)
 	return next;
 }
 
+/*
+ * At a shutdown the workers flush once more, for which they need the lock
+ * that this process holds.
+ */
+static void
+wait_for_workers(void)
+{
+	TimestampTz since = GetCurrentTimestamp();
+	int			nknown;
+	Oid		   *known = cfp_list_databases(&nknown);
+
+	for (int i = 0; i < nknown; i++)
+	{
+		CfpDatabase *db = cfp_find_database(known[i], false);
+		bool		leaving = db != NULL;
+
+		while (leaving &&
+			   !TimestampDifferenceExceeds(since, GetCurrentTimestamp(), LEAVE_TIMEOUT))
+		{
+			ResetLatch(MyLatch);
+			LWLockAcquire(&db->lock, LW_SHARED);
+			leaving = db->dboid == known[i] && db->worker_pid != 0;
+			LWLockRelease(&db->lock);
+			if (leaving)
+				(void) WaitLatch(MyLatch,
+								 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+								 100, PG_WAIT_EXTENSION);
+		}
+	}
+	pfree(known);
+}
+
 void
 cfp_launcher_main(Datum arg)
 {
@@ -436,6 +472,7 @@ cfp_launcher_main(Datum arg)
 	{
 		MemoryContext old;
 		TimestampTz next;
+		TimestampTz lock_next;
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -446,7 +483,8 @@ cfp_launcher_main(Datum arg)
 		}
 
 		old = MemoryContextSwitchTo(context);
-		next = look_around();
+		lock_next = cfp_instance_lock_attend();
+		next = Min(look_around(), lock_next);
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(context);
 
@@ -456,6 +494,8 @@ cfp_launcher_main(Datum arg)
 							 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1,
 							 PG_WAIT_EXTENSION);
 	}
+
+	wait_for_workers();
 
 	/* Not 0, which would tell the postmaster never to start it again. */
 	proc_exit(1);

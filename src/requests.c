@@ -3,8 +3,9 @@
  * requests.c
  *		Asking a database's worker for work, and waiting for it.
  *
- * cfp_request() is called by cfp_flush() and cfp_fold() in a session;
- * cfp_requests_take() and cfp_requests_finish() by the worker.
+ * cfp_request() is called by cfp_flush(), cfp_fold(), cfp_close_day() and what
+ * has changed the storage tables in a session; cfp_requests_take() and
+ * cfp_requests_finish() by the worker.
  *
  * A request is a slot in the database's shared entry:
  *
@@ -17,8 +18,12 @@
  * session) frees its slot if it still waits, and otherwise clears owner_pid,
  * upon which the worker frees it.
  *
- * A worker that ends normally (reload, shutdown) leaves waiting requests to
- * its successor; askers give up when there is none for a while.
+ * Requests to close the day run over several turns of the worker, while it
+ * serves others; any number of them has the one outcome of the close.
+ *
+ * A worker that ends normally (reload, shutdown) leaves waiting requests, and
+ * those to close the day, to its successor; askers give up when there is none
+ * for a while.
  *
  * Deadlocks: an asker waits for a worker that may wait for a heavyweight
  * lock of the asker, directly or through others.  The deadlock detector
@@ -53,7 +58,18 @@
 static const char *
 kind_function(CfpRequestKind kind)
 {
-	return kind == CFP_REQUEST_FLUSH ? "cfp_flush()" : "cfp_fold()";
+	switch (kind)
+	{
+		case CFP_REQUEST_FLUSH:
+			return "cfp_flush()";
+		case CFP_REQUEST_FOLD:
+			return "cfp_fold()";
+		case CFP_REQUEST_RECONCILE:
+			return "reconciling";
+		case CFP_REQUEST_CLOSE:
+			return "cfp_close_day()";
+	}
+	return "";
 }
 
 /* Take a free slot; NULL when there is none. */
@@ -321,14 +337,15 @@ cfp_request_set_outcome(CfpRequest *request, int64 result, const ErrorData *erro
 }
 
 void
-cfp_requests_finish(CfpDatabase *db, int64 result, const ErrorData *error)
+cfp_requests_finish(CfpDatabase *db, CfpRequestKind kind, int64 result,
+					const ErrorData *error)
 {
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < CFP_MAX_REQUESTS; i++)
 	{
 		CfpRequest *request = &db->requests[i];
 
-		if (request->state != CFP_REQUEST_RUNNING)
+		if (request->state != CFP_REQUEST_RUNNING || request->kind != kind)
 			continue;
 		if (request->owner_pid == 0)
 			request->state = CFP_REQUEST_FREE;
@@ -337,4 +354,37 @@ cfp_requests_finish(CfpDatabase *db, int64 result, const ErrorData *error)
 	}
 	LWLockRelease(&db->lock);
 	ConditionVariableBroadcast(&db->request_cv);
+}
+
+bool
+cfp_requests_running(CfpDatabase *db, CfpRequestKind kind)
+{
+	bool		found = false;
+
+	LWLockAcquire(&db->lock, LW_SHARED);
+	for (int i = 0; i < CFP_MAX_REQUESTS && !found; i++)
+		found = db->requests[i].state == CFP_REQUEST_RUNNING &&
+			db->requests[i].kind == kind;
+	LWLockRelease(&db->lock);
+	return found;
+}
+
+void
+cfp_requests_leave(CfpDatabase *db, const ErrorData *error)
+{
+	cfp_requests_finish(db, CFP_REQUEST_FLUSH, 0, error);
+	cfp_requests_finish(db, CFP_REQUEST_FOLD, 0, error);
+	cfp_requests_finish(db, CFP_REQUEST_RECONCILE, 0, error);
+
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < CFP_MAX_REQUESTS; i++)
+	{
+		CfpRequest *request = &db->requests[i];
+
+		if (request->state == CFP_REQUEST_RUNNING &&
+			request->kind == CFP_REQUEST_CLOSE)
+			request->state = request->owner_pid == 0 ?
+				CFP_REQUEST_FREE : CFP_REQUEST_WAITING;
+	}
+	LWLockRelease(&db->lock);
 }

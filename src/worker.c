@@ -13,8 +13,8 @@
  *	  has waited cfp.flush_interval, and 200 ms after the last commit;
  *	- reconciling, once the mark has not changed for cfp.flush_interval and no
  *	  transaction changes the tables by hand;
- *	- the close of a date whose end of day has passed.  The first start in a
- *	  database only records where its days begin.
+ *	- the close of a date whose end of day has passed, a step at a time
+ *	  (close.c).
  *
  * An error in a piece of work is caught: logged (the same one at most once a
  * minute), kept for cfp_stat, given to those who asked; the piece is tried
@@ -76,7 +76,7 @@ typedef enum Piece
 	PIECE_FLUSH,
 	PIECE_FOLD,
 	PIECE_RECONCILE,
-	PIECE_CLOSE,
+	PIECE_CLOSE,				/* a step of it (close.c) */
 	PIECE_LOOK,					/* for the mark and the last date closed */
 	NPIECES
 } Piece;
@@ -113,11 +113,6 @@ static int64 mark_counter;
 static TimestampTz mark_changed_at;
 static TimestampTz mark_looked_at = 0;
 static uint64 mark_generation;
-
-/* What is known about dates. */
-static bool days_known = false;
-static DateADT last_closed;
-static DateADT date_to_close;
 
 /*-------------------------------------------------------------------------
  * What the worker publishes
@@ -220,8 +215,8 @@ extension_is_here(Oid *extension, bool *triggers_on)
 }
 
 /*
- * See what there is: the extension, the mark, the last date closed and the
- * one to close.  Result: whether this worker may go on.
+ * See what there is: the extension, the mark, where the days stand.  Result:
+ * whether this worker may go on.
  */
 static bool
 look(void)
@@ -229,7 +224,6 @@ look(void)
 	static Oid	my_extension = InvalidOid;
 	Oid			extension;
 	TimestampTz now;
-	DateADT		due;
 	bool		triggers_on;
 	uint64		generation;
 
@@ -261,26 +255,24 @@ look(void)
 	}
 	may_reconcile = triggers_on;
 
-	due = cfp_calendar_date(cfp_calendar_last(now, cfp_calendar_zone(),
-											  cfp_end_of_day_seconds()),
-							cfp_calendar_zone(), cfp_end_of_day_seconds());
-	if (!days_known)
-	{
-		if (!cfp_last_closed(&last_closed))
-		{
-			cfp_days_begin(due);
-			last_closed = due;
-		}
-		days_known = true;
-	}
-	date_to_close = due;
+	cfp_close_look();
 	return true;
 }
 
-/* Throws 55006 when a transaction changes the tables by hand. */
+/*
+ * If the database is marked.  Throws 55006 when a transaction changes the
+ * tables by hand.
+ */
 static void
 reconcile(void)
 {
+	int64		counter;
+
+	if (!cfp_reconcile_needed(&counter))
+	{
+		marked = false;
+		return;
+	}
 	if (pg_atomic_read_u32(&db->hand_changes) > 0)
 		cfp_raise_hand_change();
 	worker_report(CFP_WORKER_RECONCILING);
@@ -288,8 +280,8 @@ reconcile(void)
 	marked = false;
 }
 
-static int64
-flush(void)
+int64
+cfp_worker_flush(void)
 {
 	int64		records;
 
@@ -303,33 +295,18 @@ flush(void)
 	return records;
 }
 
-static int64
-fold(void)
+int64
+cfp_worker_fold(void)
 {
-	int64		counter;
 	int64		items;
 
-	if (cfp_reconcile_needed(&counter))
-		reconcile();
+	reconcile();
 	worker_report(CFP_WORKER_FOLDING);
 	items = cfp_fold_run();
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->last_fold = GetCurrentTimestamp();
 	LWLockRelease(&db->lock);
 	return items;
-}
-
-static void
-close_day(void)
-{
-	TimestampTz started = GetCurrentTimestamp();
-	int64		items;
-
-	flush();
-	items = fold();
-	cfp_days_close(date_to_close, started, items);
-	if (!cfp_last_closed(&last_closed))
-		last_closed = date_to_close;
 }
 
 /*-------------------------------------------------------------------------
@@ -394,6 +371,24 @@ note_failure(Piece piece)
 			 failure->context != NULL ? errcontext("%s", failure->context) : 0));
 }
 
+/* Have the row of the date that is being closed show the failure. */
+static void
+keep_close_failure(void)
+{
+	ErrorData  *mine = failure;
+
+	PG_TRY();
+	{
+		cfp_close_failed(mine);
+	}
+	PG_CATCH();
+	{
+		recover();
+	}
+	PG_END_TRY();
+	failure = mine;
+}
+
 /*
  * Do one piece of work; false when it failed, with the error in `failure`.
  * *result is the piece's.
@@ -411,16 +406,16 @@ attempt(Piece piece, int64 *result)
 				*result = look();
 				break;
 			case PIECE_FLUSH:
-				*result = flush();
+				*result = cfp_worker_flush();
 				break;
 			case PIECE_RECONCILE:
 				reconcile();
 				break;
 			case PIECE_FOLD:
-				*result = fold();
+				*result = cfp_worker_fold();
 				break;
 			case PIECE_CLOSE:
-				close_day();
+				*result = cfp_close_step();
 				break;
 			case NPIECES:
 				break;
@@ -435,7 +430,9 @@ attempt(Piece piece, int64 *result)
 
 	if (ok)
 	{
-		retries[piece].at = 0;
+		/* The close only waits for its backup: not yet a success. */
+		if (piece != PIECE_CLOSE || *result)
+			retries[piece].at = 0;
 		return true;
 	}
 
@@ -455,6 +452,8 @@ attempt(Piece piece, int64 *result)
 			return false;
 	}
 	note_failure(piece);
+	if (piece == PIECE_CLOSE)
+		keep_close_failure();
 	return false;
 }
 
@@ -524,17 +523,6 @@ reconcile_due(TimestampTz now, TimestampTz *next)
 	return false;
 }
 
-/* Throws nothing: look() has used the zone before. */
-static bool
-close_due(TimestampTz now, TimestampTz *next)
-{
-	TimestampTz end = cfp_calendar_next(now, cfp_calendar_zone(),
-										cfp_end_of_day_seconds());
-
-	*next = Min(*next, end);
-	return date_to_close > last_closed && retry_allowed(PIECE_CLOSE, now, next);
-}
-
 /* Do what sessions have asked for.  False when nothing was asked. */
 static bool
 serve_requests(void)
@@ -546,25 +534,59 @@ serve_requests(void)
 	if (!cfp_requests_take(db, &kind))
 		return false;
 
+	/* They run until close_answered(). */
+	if (kind == CFP_REQUEST_CLOSE)
+	{
+		retries[PIECE_CLOSE].at = 0;
+		return true;
+	}
+
 	ok = attempt(PIECE_FLUSH, &result);
 	if (ok && kind == CFP_REQUEST_FOLD)
 		ok = attempt(PIECE_FOLD, &result);
+	if (ok && kind == CFP_REQUEST_RECONCILE)
+	{
+		ok = attempt(PIECE_RECONCILE, &result);
+		result = 0;
+	}
 	/* When it was cancelled in order to end, worker_exit() tells them. */
 	if (ok || !ShutdownRequestPending)
-		cfp_requests_finish(db, result, ok ? NULL : failure);
+		cfp_requests_finish(db, kind, result, ok ? NULL : failure);
 	return true;
 }
 
 /*
- * One turn of the loop: look, and do one thing that is due.  Returns false
- * when the worker has to leave; else sets the time of the next turn.
+ * Do the next step of the close of day, and answer those who have asked for
+ * it: when one fails, or nothing is left to do.  *did: something was done.
+ */
+static void
+serve_close(TimestampTz now, TimestampTz *next, bool *did)
+{
+	bool		ok = true;
+	int64		on = true;
+
+	if (cfp_close_due(now, next) && retry_allowed(PIECE_CLOSE, now, next))
+	{
+		ok = attempt(PIECE_CLOSE, &on);
+		*did |= !ok || on;
+		if (ok && !on)
+			(void) cfp_close_due(GetCurrentTimestamp(), next);
+	}
+	if (!ShutdownRequestPending && (!ok || !cfp_close_pending(GetCurrentTimestamp())))
+		cfp_requests_finish(db, CFP_REQUEST_CLOSE, 0, ok ? NULL : failure);
+}
+
+/*
+ * One turn of the loop: look, and do what is due, a piece of each kind.
+ * Returns false when the worker has to leave; else sets the time of the next
+ * turn.
  */
 static bool
 turn(TimestampTz *next)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int64		result = 0;
-	bool		did = true;
+	bool		did;
 
 	*next = TimestampTzPlusMilliseconds(now, LONGEST_SLEEP);
 
@@ -573,7 +595,7 @@ turn(TimestampTz *next)
 		CfpRequestKind kind;
 
 		while (!ShutdownRequestPending && cfp_requests_take(db, &kind))
-			cfp_requests_finish(db, 0, failure);
+			cfp_requests_finish(db, kind, 0, failure);
 		*next = Min(*next, retries[PIECE_LOOK].at);
 		worker_report(CFP_WORKER_RETRYING);
 		return true;
@@ -581,16 +603,13 @@ turn(TimestampTz *next)
 	if (!result)
 		return false;
 
-	if (serve_requests())
-		;
-	else if (flush_due(now, next))
-		(void) attempt(PIECE_FLUSH, &result);
-	else if (reconcile_due(now, next))
-		(void) attempt(PIECE_RECONCILE, &result);
-	else if (close_due(now, next))
-		(void) attempt(PIECE_CLOSE, &result);
-	else
-		did = false;
+	/* Each kind gets its turn, however much there is of the others. */
+	did = serve_requests();
+	if (flush_due(now, next))
+		did = attempt(PIECE_FLUSH, &result) || true;
+	if (reconcile_due(now, next))
+		did = attempt(PIECE_RECONCILE, &result) || true;
+	serve_close(now, next, &did);
 
 	if (did)
 		*next = now;
@@ -620,7 +639,7 @@ worker_exit(int code, Datum arg)
 	stopped.sqlerrcode = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
 	stopped.message = "the cfp worker of this database was stopped";
 	stopped.hint = "Try again; the server log says why it was stopped.";
-	cfp_requests_finish(db, 0, &stopped);
+	cfp_requests_leave(db, &stopped);
 
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->worker_pid = 0;
