@@ -197,9 +197,9 @@ static CfpStatement dirty_complete = {
 	"  ON l.key = h.key AND l.collection_name = h.collection_name AND l.item_name = h.item_name"
 	" WHERE l.version IS NULL OR l.version < h.version OR (l.version = h.version AND"
 	"  (l.data, l.value_int, l.value_float, l.value_string, l.\"timestamp\", l.status,"
-	"   l.status_int, l.username, l.updated_at) IS DISTINCT FROM"
+	"   l.status_int, l.username, l.updated_at, l.txid) IS DISTINCT FROM"
 	"  (h.data, h.value_int, h.value_float, h.value_string, h.\"timestamp\", h.status,"
-	"   h.status_int, h.username, h.updated_at))"
+	"   h.status_int, h.username, h.updated_at, h.txid))"
 	" ON CONFLICT DO NOTHING",
 };
 

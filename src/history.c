@@ -41,11 +41,13 @@
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/index.h"
+#include "catalog/pg_am.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -120,23 +122,169 @@ has_own_constraints(Relation rel)
 	return false;
 }
 
+/*
+ * What inserting needs to know of the history: remembered, since looking it
+ * up would cost a tenth of a store, until the table or an index of it is
+ * invalidated.  The lock that a store takes on the table accepts the
+ * invalidations that concern it.
+ */
+#define MAX_PLAIN_INDEXES	8
+
+typedef struct InsertTarget
+{
+	Oid			relid;			/* InvalidOid: not known */
+	bool		plain;			/* indexes are btrees of mere columns, and the
+								 * table demands nothing of its own: no
+								 * executor is needed */
+	bool		constraints;
+	bool		generated;
+	int			nindexes;
+	Oid			indexes[MAX_PLAIN_INDEXES];
+	IndexInfo  *infos[MAX_PLAIN_INDEXES];
+	AttrNumber	max_attr;		/* the last column in any of them */
+	MemoryContext context;		/* of infos */
+} InsertTarget;
+
+static InsertTarget target;
+static uint64 target_invalidations = 0;
+
+static void
+target_invalidate(Datum arg, Oid relid)
+{
+	bool		mine = !OidIsValid(relid) || relid == target.relid;
+
+	for (int i = 0; i < target.nindexes; i++)
+		mine |= relid == target.indexes[i];
+	if (mine)
+		target.relid = InvalidOid;
+	target_invalidations++;
+}
+
+/* The table's indexes, into the target; false when one is not plain. */
+static bool
+look_up_indexes(Relation rel)
+{
+	List	   *list = RelationGetIndexList(rel);
+	ListCell   *lc;
+	bool		plain = true;
+
+	target.nindexes = 0;
+	target.max_attr = 0;
+	foreach(lc, list)
+	{
+		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
+
+		if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indimmediate ||
+			info->ii_Expressions != NIL || info->ii_Predicate != NIL ||
+			info->ii_ExclusionOps != NULL || target.nindexes == MAX_PLAIN_INDEXES)
+			plain = false;
+		else if (info->ii_ReadyForInserts)
+		{
+			target.indexes[target.nindexes] = RelationGetRelid(index);
+			target.infos[target.nindexes++] = info;
+			for (int i = 0; i < info->ii_NumIndexAttrs; i++)
+				target.max_attr = Max(target.max_attr, info->ii_IndexAttrNumbers[i]);
+		}
+		index_close(index, NoLock);
+	}
+	list_free(list);
+	return plain;
+}
+
+static void
+look_up_target(Relation rel)
+{
+	static bool registered = false;
+	uint64		invalidations;
+	MemoryContext old;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(target_invalidate, (Datum) 0);
+		registered = true;
+	}
+	if (target.context == NULL)
+		target.context = AllocSetContextCreate(CacheMemoryContext, "cfp insert target",
+											   ALLOCSET_SMALL_SIZES);
+	target.relid = InvalidOid;
+	MemoryContextReset(target.context);
+
+	old = MemoryContextSwitchTo(target.context);
+	invalidations = target_invalidations;
+	target.constraints = has_own_constraints(rel);
+	target.generated = rel->rd_att->constr && rel->rd_att->constr->has_generated_stored;
+	target.plain = look_up_indexes(rel) && !target.constraints && !target.generated;
+	MemoryContextSwitchTo(old);
+
+	/* What came meanwhile is for the next look-up: the locks are held. */
+	if (invalidations == target_invalidations)
+		target.relid = RelationGetRelid(rel);
+}
+
+static void
+insert_index_entries(Relation rel, Relation *indexes, TupleTableSlot *slot)
+{
+	slot_getsomeattrs(slot, target.max_attr);
+	for (int i = 0; i < target.nindexes; i++)
+	{
+		IndexInfo  *info = target.infos[i];
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+
+		for (int k = 0; k < info->ii_NumIndexAttrs; k++)
+		{
+			int			column = info->ii_IndexAttrNumbers[k] - 1;
+
+			values[k] = slot->tts_values[column];
+			isnull[k] = slot->tts_isnull[column];
+		}
+		(void) index_insert(indexes[i], values, isnull, &slot->tts_tid, rel,
+							info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+							false, info);
+	}
+}
+
+/*
+ * Two ways into the indexes: straight, when all is plain, else the
+ * executor's.  Like the table's lock, the indexes' are kept to the end.
+ */
 static void
 insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 {
-	EState	   *estate = CreateExecutorState();
-	MemoryContext batch_cxt = GetPerTupleMemoryContext(estate);
+	MemoryContext batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp insert",
+													ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_cxt;
-	ResultRelInfo *target = makeNode(ResultRelInfo);
+	EState	   *estate = NULL;
+	ResultRelInfo *result_rel = NULL;
+	Relation	indexes[MAX_PLAIN_INDEXES];
 	BulkInsertState bistate = nrows >= BULK_ROWS ? GetBulkInsertState() : NULL;
 	CommandId	cid = GetCurrentCommandId(true);
 	uint64		txid = U64FromFullTransactionId(GetTopFullTransactionId());
 	int			nslots = Min(nrows, BATCH_ROWS);
 	TupleTableSlot **slots = palloc(nslots * sizeof(TupleTableSlot *));
-	bool		constraints = has_own_constraints(rel);
-	bool		generated = rel->rd_att->constr && rel->rd_att->constr->has_generated_stored;
 
-	InitResultRelInfo(target, rel, 0, NULL, 0);
-	ExecOpenIndices(target, false);
+	bool		plain;
+	bool		constraints;
+	bool		generated;
+
+	if (target.relid != RelationGetRelid(rel))
+		look_up_target(rel);
+	plain = target.plain;
+	constraints = target.constraints;
+	generated = target.generated;
+	if (plain)
+	{
+		for (int i = 0; i < target.nindexes; i++)
+			indexes[i] = index_open(target.indexes[i], RowExclusiveLock);
+	}
+	else
+	{
+		estate = CreateExecutorState();
+		result_rel = makeNode(ResultRelInfo);
+		InitResultRelInfo(result_rel, rel, 0, NULL, 0);
+		ExecOpenIndices(result_rel, false);
+	}
 	for (int i = 0; i < nslots; i++)
 		slots[i] = table_slot_create(rel, NULL);
 
@@ -151,20 +299,27 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 			fill_slot(slots[i], &rows[done + i], txid);
 			slots[i]->tts_tableOid = RelationGetRelid(rel);
 			if (generated)
-				ExecComputeStoredGenerated(target, estate, slots[i], CMD_INSERT);
+				ExecComputeStoredGenerated(result_rel, estate, slots[i], CMD_INSERT);
 			if (constraints)
-				ExecConstraints(target, slots[i], estate);
+				ExecConstraints(result_rel, slots[i], estate);
 		}
 		if (n == 1)
 			table_tuple_insert(rel, slots[0], cid, 0, bistate);
 		else
 			table_multi_insert(rel, slots, n, cid, 0, bistate);
 		for (int i = 0; i < n; i++)
-			cfp_insert_index_tuples(target, slots[i], estate);
+		{
+			if (plain)
+				insert_index_entries(rel, indexes, slots[i]);
+			else
+				cfp_insert_index_tuples(result_rel, slots[i], estate);
+		}
 		MemoryContextSwitchTo(old_cxt);
 		for (int i = 0; i < n; i++)
 			ExecClearTuple(slots[i]);
-		ResetPerTupleExprContext(estate);
+		MemoryContextReset(batch_cxt);
+		if (estate != NULL)
+			ResetPerTupleExprContext(estate);
 		CHECK_FOR_INTERRUPTS();
 	}
 	PopActiveSnapshot();
@@ -175,10 +330,18 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 	for (int i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
 	pfree(slots);
-	/* Like the table's, the indexes' locks are kept to the end. */
-	for (int i = 0; i < target->ri_NumIndices; i++)
-		index_close(target->ri_IndexRelationDescs[i], NoLock);
-	FreeExecutorState(estate);
+	if (plain)
+	{
+		for (int i = 0; i < target.nindexes; i++)
+			index_close(indexes[i], NoLock);
+	}
+	else
+	{
+		for (int i = 0; i < result_rel->ri_NumIndices; i++)
+			index_close(result_rel->ri_IndexRelationDescs[i], NoLock);
+		FreeExecutorState(estate);
+	}
+	MemoryContextDelete(batch_cxt);
 }
 
 void
