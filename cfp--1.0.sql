@@ -513,7 +513,8 @@ CREATE FUNCTION @extschema@.cfp_stat_row(
 	OUT unflushed_records bigint, OUT unflushed_since timestamptz, OUT dirty_items bigint,
 	OUT progress_done bigint, OUT progress_total bigint,
 	OUT last_flush timestamptz, OUT last_fold timestamptz,
-	OUT last_error text, OUT last_error_at timestamptz, OUT stats_reset timestamptz)
+	OUT last_error text, OUT last_error_at timestamptz,
+	OUT wal_behind bigint, OUT wal_error text, OUT wal_error_at timestamptz, OUT stats_reset timestamptz)
 	RETURNS record
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION @extschema@.cfp_stat_row() IS 'what cfp_stat and cfp_stat_progress show';
@@ -541,7 +542,8 @@ SELECT s.worker_pid, s.worker_state,
 	s.table_reads_hand_change, s.table_reads_recovery, s.table_reads_other,
 	s.loads, s.evictions, s.cache_size, s.cache_used, s.cached_collections, s.cached_bytes,
 	s.unflushed_records, pg_catalog.clock_timestamp() - s.unflushed_since AS unflushed_age, s.dirty_items,
-	s.last_flush, s.last_fold, s.last_error, s.last_error_at, s.stats_reset
+	s.last_flush, s.last_fold, s.last_error, s.last_error_at,
+	s.wal_behind, s.wal_error, s.wal_error_at, s.stats_reset
 FROM @extschema@.cfp_stat_row() s;
 
 COMMENT ON VIEW @extschema@.cfp_stat IS 'cfp in this database: its worker, its counters, its memory (one row)';
@@ -573,6 +575,9 @@ COMMENT ON COLUMN @extschema@.cfp_stat.last_flush IS 'end of the last flush';
 COMMENT ON COLUMN @extschema@.cfp_stat.last_fold IS 'end of the last fold';
 COMMENT ON COLUMN @extschema@.cfp_stat.last_error IS 'last error of the worker';
 COMMENT ON COLUMN @extschema@.cfp_stat.last_error_at IS 'when it happened';
+COMMENT ON COLUMN @extschema@.cfp_stat.wal_behind IS 'records flushed that are not in the day files yet';
+COMMENT ON COLUMN @extschema@.cfp_stat.wal_error IS 'why the day files are not written at the moment; NULL when they are';
+COMMENT ON COLUMN @extschema@.cfp_stat.wal_error_at IS 'when they were tried last';
 COMMENT ON COLUMN @extschema@.cfp_stat.stats_reset IS 'when the counters began';
 
 CREATE VIEW @extschema@.cfp_stat_collections AS

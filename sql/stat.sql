@@ -27,7 +27,7 @@ SELECT cfp.cfp_flush() >= 0 AS flushed;
 SELECT worker_pid IS NOT NULL AS worker, worker_state IN ('idle', 'flushing') AS state, next_end_of_day > now() AS next, last_closed_date < now() AS closed,
 	cache_size, cache_used > 0 AS used, cached_collections > 0 AS collections, cached_bytes > 0 AS bytes,
 	unflushed_records, unflushed_age, dirty_items >= 3 AS dirty, last_flush IS NOT NULL AS flushed,
-	(last_error IS NULL) = (last_error_at IS NULL) AS error, stats_reset < now() AS reset
+	(last_error IS NULL) = (last_error_at IS NULL) AS error, wal_behind, wal_error, wal_error_at, stats_reset < now() AS reset
 FROM cfp.cfp_stat;
 SELECT cfp.cfp_fold() > 0 AS folded;
 SELECT dirty_items, last_fold IS NOT NULL AS folded FROM cfp.cfp_stat;

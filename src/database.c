@@ -118,6 +118,9 @@ entry_init(CfpDatabase *db, Oid dboid)
 	db->open_date = 0;
 	db->next_end = 0;
 	db->dirty_items = -1;
+	db->wal_behind = 0;
+	db->wal_error_at = 0;
+	db->wal_error[0] = '\0';
 	db->progress_done = 0;
 	db->progress_total = 0;
 	for (int i = 0; i < CFP_MAX_REQUESTS; i++)

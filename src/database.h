@@ -166,6 +166,9 @@ typedef struct CfpDatabase
 	DateADT		open_date;		/* the next to be closed; with next_end */
 	TimestampTz next_end;		/* when; 0: no worker has found out yet */
 	int64		dirty_items;	/* rows of storage_dirty, -1 unknown */
+	int64		wal_behind;		/* flushed records not in the day files */
+	TimestampTz wal_error_at;	/* 0: none now */
+	char		wal_error[256];
 	int64		progress_done;
 	int64		progress_total;
 	CfpRequest	requests[CFP_MAX_REQUESTS];

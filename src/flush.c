@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * flush.c
- *		Flush: what was committed since the last one goes into storage_dirty.
+ *		Flush: what was committed since the last one goes into storage_dirty
+ *		and into the day files.
  *
  * Called by the worker only, so there is one flush at a time.
  *
@@ -31,9 +32,12 @@
  * and clears the mark unless somebody raised it meanwhile: then the DELETE of
  * the mark fails, and all of it is done again later.
  *
- * The day files come in at two places of cfp_flush_run(): note_record() sees
- * every new record once, and save_cursor() is where file name and length are
- * saved along with S.
+ * The day files (day_files.c) have a cursor of their own, the row 'files'.
+ * As a rule both cursors are the same snapshot, and one scan feeds both.  When
+ * the files could not be written for a while theirs is older, and they get a
+ * scan of their own, which so fills the gap.  Both cursors become S in the
+ * transaction that writes storage_dirty; that of the files only if they have
+ * all that S sees.
  *
  * Locks: the tables, as any reader and writer of rows.
  *
@@ -61,6 +65,7 @@
 
 #include "backup.h"
 #include "compat.h"
+#include "day_files.h"
 #include "record.h"
 #include "settings.h"
 #include "tables.h"
@@ -117,18 +122,26 @@ static MemoryContext known_context = NULL;
 static known_hash *known = NULL;	/* NULL: nothing is known */
 static uint64 known_generation;
 
+/* A row of cfp_state that says what has been seen: S0. */
+typedef struct Cursor
+{
+	bool		first;			/* there is none */
+	bool		foreign;		/* it is of another cluster or database */
+	char	   *snapshot;		/* as text */
+	uint64		xmax;
+	int			nxip;			/* those that ran at S0 and have ended by S */
+	Datum	   *xip;
+} Cursor;
+
 /* The state of one flush. */
 typedef struct Flush
 {
 	CfpTables	tables;
-	bool		first;			/* there was no cursor */
-	bool		foreign_cursor; /* it is of another cluster or database */
+	Cursor		dirty;
+	Cursor		files;
 	bool		foreign_rows;
-	uint64		old_xmax;		/* of S0 */
 	uint64		new_xmax;		/* of S */
-	int			nxip;			/* of S0, those that have ended by S */
-	Datum	   *xip;
-	int64		records;
+	int64		records;		/* new for storage_dirty */
 	int64		inserted;		/* rows of storage_dirty */
 	MemoryContext batch_context;
 	int			nbatch;
@@ -136,11 +149,13 @@ typedef struct Flush
 } Flush;
 
 static CfpStatement cursor_read = {
-	.sql = "SELECT c.name IS NOT NULL, c.system_identifier, c.database_oid,"
+	.sql = "SELECT c.name IS NOT NULL, c.system_identifier, c.database_oid, c.snapshot::text,"
 	" pg_snapshot_xmax(c.snapshot), pg_snapshot_xmax(s.now),"
 	" ARRAY(SELECT x FROM pg_snapshot_xip(c.snapshot) x WHERE pg_visible_in_snapshot(x, s.now))"
 	" FROM (SELECT pg_current_snapshot() AS now) s"
-	" LEFT JOIN @schema@.cfp_state c ON c.name = 'dirty'",
+	" LEFT JOIN @schema@.cfp_state c ON c.name = $1",
+	.nargs = 1,
+	.argtypes = {TEXTOID},
 };
 
 static CfpStatement cursor_save = {
@@ -264,35 +279,47 @@ known_add(const PackedName *name)
  *-------------------------------------------------------------------------
  */
 
-/* Fill in what the cursor says, as the snapshot sees it. */
-static void
-read_cursor(Flush *flush)
+/* Fill in what a cursor says; returns xmax(S). */
+static uint64
+read_cursor(const char *name, Cursor *cursor)
 {
+	Datum		argument = CStringGetTextDatum(name);
 	Datum		value;
 	bool		isnull;
 	int64		system_identifier;
 	Oid			database_oid;
+	uint64		new_xmax;
 
-	cfp_statement_run(&cursor_read, NULL, NULL);
-	flush->first = !DatumGetBool(cfp_statement_value(1, &isnull));
-	flush->new_xmax = DatumGetUInt64(cfp_statement_value(5, &isnull));
-	flush->old_xmax = FirstNormalTransactionId;
-	if (flush->first)
-		return;
+	cfp_statement_run(&cursor_read, &argument, NULL);
+	cursor->first = !DatumGetBool(cfp_statement_value(1, &isnull));
+	new_xmax = DatumGetUInt64(cfp_statement_value(6, &isnull));
+	cursor->xmax = FirstNormalTransactionId;
+	if (cursor->first)
+		return new_xmax;
 
 	system_identifier = DatumGetInt64(cfp_statement_value(2, &isnull));
 	database_oid = DatumGetObjectId(cfp_statement_value(3, &isnull));
-	value = cfp_statement_value(4, &isnull);
+	value = cfp_statement_value(5, &isnull);
 	if (isnull || (uint64) system_identifier != GetSystemIdentifier() ||
 		database_oid != MyDatabaseId)
 	{
-		flush->foreign_cursor = true;
-		return;
+		cursor->foreign = true;
+		return new_xmax;
 	}
-	flush->old_xmax = DatumGetUInt64(value);
-	deconstruct_array(DatumGetArrayTypeP(cfp_statement_value(6, &isnull)),
+	cursor->xmax = DatumGetUInt64(value);
+	cursor->snapshot = TextDatumGetCString(cfp_statement_value(4, &isnull));
+	deconstruct_array(DatumGetArrayTypeP(cfp_statement_value(7, &isnull)),
 					  XID8OID, sizeof(uint64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-					  &flush->xip, NULL, &flush->nxip);
+					  &cursor->xip, NULL, &cursor->nxip);
+	return new_xmax;
+}
+
+static bool
+same_cursor(const Cursor *a, const Cursor *b)
+{
+	if (a->first || b->first || a->foreign || b->foreign)
+		return a->first == b->first && a->foreign == b->foreign;
+	return strcmp(a->snapshot, b->snapshot) == 0;
 }
 
 /* Insert the batch of items into storage_dirty. */
@@ -359,10 +386,14 @@ note_record(Flush *flush, TupleTableSlot *slot, StringInfo name)
 		insert_batch(flush);
 }
 
+/* For whom a scan is. */
+#define FOR_DIRTY	0x01
+#define FOR_FILES	0x02
+
 /* Note the records with txid = xid, or with txid >= xid, that S sees. */
 static void
 scan_records(Flush *flush, Relation history, Relation index,
-			 StrategyNumber strategy, Datum xid)
+			 StrategyNumber strategy, Datum xid, int whom)
 {
 	TupleTableSlot *slot = table_slot_create(history, NULL);
 	IndexScanDesc scan;
@@ -383,33 +414,53 @@ scan_records(Flush *flush, Relation history, Relation index,
 			flush->foreign_rows = true;
 			break;
 		}
-		note_record(flush, slot, &name);
+		if (whom & FOR_DIRTY)
+			note_record(flush, slot, &name);
+		if (whom & FOR_FILES)
+			cfp_day_files_add(slot);
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	pfree(name.data);
 }
 
-/* Find what is new, and put its items into storage_dirty. */
+/* Note what S sees and the cursor's snapshot did not. */
 static void
+scan_new(Flush *flush, Relation history, Relation index, const Cursor *cursor, int whom)
+{
+	for (int i = 0; i < cursor->nxip; i++)
+		scan_records(flush, history, index, BTEqualStrategyNumber, cursor->xip[i], whom);
+	scan_records(flush, history, index, BTGreaterEqualStrategyNumber,
+				 UInt64GetDatum(cursor->xmax), whom);
+}
+
+/*
+ * Find what is new: put its items into storage_dirty, and give it to the day
+ * files.  True when the files have got all that they miss.
+ */
+static bool
 collect(Flush *flush)
 {
 	Relation	history = table_open(flush->tables.history, AccessShareLock);
 	Relation	index = index_open(flush->tables.history_txid, AccessShareLock);
+	bool		together = same_cursor(&flush->dirty, &flush->files);
+	bool		files = cfp_day_files_begin() || !cfp_day_files_counted();
 
 	flush->batch_context = AllocSetContextCreate(CurrentMemoryContext, "cfp flush batch",
 												 ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < 3; i++)
 		flush->batch[i] = palloc(sizeof(Datum) * INSERT_BATCH);
 
-	for (int i = 0; i < flush->nxip; i++)
-		scan_records(flush, history, index, BTEqualStrategyNumber, flush->xip[i]);
-	scan_records(flush, history, index, BTGreaterEqualStrategyNumber,
-				 UInt64GetDatum(flush->old_xmax));
+	if (!flush->dirty.foreign)
+		scan_new(flush, history, index, &flush->dirty,
+				 together ? FOR_DIRTY | FOR_FILES : FOR_DIRTY);
+	if (!flush->files.foreign && !together && files)
+		scan_new(flush, history, index, &flush->files, FOR_FILES);
 	insert_batch(flush);
 
 	index_close(index, NoLock);
 	table_close(history, NoLock);
+	return together || files;
 }
 
 /* The number of rows of storage_dirty. */
@@ -439,18 +490,28 @@ flush_once(CfpDatabase *db)
 {
 	Flush		flush = {0};
 	int64		dirty_items;
+	bool		all_files;
+	bool		files_written;
 
 	cfp_worker_begin(true, false);
 	flush.tables = *cfp_tables();
 	known_begin(db);
-	read_cursor(&flush);
-	if (!flush.foreign_cursor)
-		collect(&flush);
-	if (flush.foreign_cursor || flush.foreign_rows)
+	flush.new_xmax = read_cursor("dirty", &flush.dirty);
+	(void) read_cursor("files", &flush.files);
+	all_files = collect(&flush);
+	if (flush.dirty.foreign || flush.foreign_rows)
 		cfp_statement_run(&mark_set, NULL, NULL);
-	if (flush.records > 0 || flush.first || flush.foreign_cursor ||
-		flush.new_xmax - flush.old_xmax > CURSOR_AGE)
+	files_written = cfp_day_files_write();
+
+	/* Each cursor, unless it would only become younger. */
+	if (flush.records > 0 || flush.dirty.first || flush.dirty.foreign ||
+		flush.new_xmax - flush.dirty.xmax > CURSOR_AGE ||
+		(files_written && !same_cursor(&flush.dirty, &flush.files)))
+	{
 		save_cursor(&flush);
+		if (files_written)
+			cfp_day_files_save();
+	}
 
 	LWLockAcquire(&db->lock, LW_SHARED);
 	dirty_items = db->dirty_items;
@@ -462,6 +523,7 @@ flush_once(CfpDatabase *db)
 	cfp_worker_commit();
 
 	cfp_worker_dirty_items(dirty_items);
+	cfp_day_files_committed(files_written, all_files, flush.records);
 	return flush.records;
 }
 
@@ -486,6 +548,7 @@ cfp_flush_run(void)
 		if (oldest != 0)
 			pg_atomic_write_u64(&db->oldest_unflushed, oldest);
 		cfp_flush_forget();
+		cfp_day_files_forget();
 		PG_RE_THROW();
 	}
 	PG_END_TRY();

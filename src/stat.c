@@ -51,6 +51,9 @@ enum
 	STAT_LAST_FOLD,
 	STAT_LAST_ERROR,
 	STAT_LAST_ERROR_AT,
+	STAT_WAL_BEHIND,
+	STAT_WAL_ERROR,
+	STAT_WAL_ERROR_AT,
 	STAT_STATS_RESET,
 	STAT_COLUMNS
 };
@@ -82,6 +85,9 @@ typedef struct WorkerPart
 	int64		dirty_items;
 	int64		progress_done;
 	int64		progress_total;
+	int64		wal_behind;
+	TimestampTz wal_error_at;
+	char		wal_error[sizeof(((CfpDatabase *) NULL)->wal_error)];
 } WorkerPart;
 
 static void
@@ -99,6 +105,9 @@ copy_worker_part(CfpDatabase *db, WorkerPart *part)
 	part->dirty_items = db->dirty_items;
 	part->progress_done = db->progress_done;
 	part->progress_total = db->progress_total;
+	part->wal_behind = db->wal_behind;
+	part->wal_error_at = db->wal_error_at;
+	strlcpy(part->wal_error, db->wal_error, sizeof(part->wal_error));
 	LWLockRelease(&db->lock);
 }
 
@@ -186,6 +195,10 @@ cfp_stat_row(PG_FUNCTION_ARGS)
 	values[STAT_LAST_ERROR] = CStringGetTextDatum(worker.last_error);
 	nulls[STAT_LAST_ERROR] = (worker.last_error[0] == '\0');
 	set_time(values, nulls, STAT_LAST_ERROR_AT, worker.last_error_at);
+	values[STAT_WAL_BEHIND] = Int64GetDatum(worker.wal_behind);
+	values[STAT_WAL_ERROR] = CStringGetTextDatum(worker.wal_error);
+	nulls[STAT_WAL_ERROR] = (worker.wal_error[0] == '\0');
+	set_time(values, nulls, STAT_WAL_ERROR_AT, worker.wal_error_at);
 	set_time(values, nulls, STAT_STATS_RESET, pg_atomic_read_u64(&db->stats_reset));
 
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));

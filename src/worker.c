@@ -10,7 +10,8 @@
  * What is due:
  *	- requests (requests.c), always first;
  *	- a flush at the start, when cfp.batch_size records wait, when the oldest
- *	  has waited cfp.flush_interval, and 200 ms after the last commit;
+ *	  has waited cfp.flush_interval, 200 ms after the last commit, and when
+ *	  day files that could not be written are to be tried again;
  *	- reconciling, once the mark has not changed for cfp.flush_interval and no
  *	  transaction changes the tables by hand;
  *	- the close of a date whose end of day has passed, a step at a time
@@ -57,6 +58,7 @@
 #include "utils/wait_event.h"
 
 #include "calendar.h"
+#include "day_files.h"
 #include "gate.h"
 #include "settings.h"
 #include "tables.h"
@@ -482,11 +484,18 @@ flush_due(TimestampTz now, TimestampTz *next)
 	uint64		flushed = pg_atomic_read_u64(&db->flushed);
 	uint64		committed = pg_atomic_read_u64(&db->committed);
 	uint64		oldest = pg_atomic_read_u64(&db->oldest_unflushed);
+	TimestampTz files_due = cfp_day_files_due();
 	TimestampTz due;
 
-	if (!flush_at_start && committed == flushed)
-		return false;
 	if (!retry_allowed(PIECE_FLUSH, now, next))
+		return false;
+	if (files_due != 0)
+	{
+		if (files_due <= now)
+			return true;
+		*next = Min(*next, files_due);
+	}
+	if (!flush_at_start && committed == flushed)
 		return false;
 	if (flush_at_start || committed - flushed >= (uint64) cfp_batch_size)
 		return true;
