@@ -59,6 +59,7 @@
 #include "backup.h"
 #include "compat.h"
 #include "day_dir.h"
+#include "instance_lock.h"
 #include "jobs.h"
 #include "record.h"
 #include "settings.h"
@@ -331,6 +332,7 @@ begin(DateADT date, int64 *bytes)
 		*bytes = cfp_backup_bytes(&manifest);
 	else
 	{
+		cfp_require_instance_lock(date);
 		dir = MemoryContextStrdup(cfp_worker_context, cfp_make_date_dir(date));
 		remove_file(file_path(dir, CFP_MANIFEST_FILE, false));
 		remove_file(file_path(dir, CFP_HISTORY_BACKUP, false));

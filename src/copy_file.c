@@ -618,7 +618,7 @@ cfp_copy_next_row(CfpCopyReader *reader, CfpCopyField *fields)
 	{
 		int			len = peek(reader, at, 4);
 
-		if (len < -1 || len > MaxAllocSize - at - 8)
+		if (len < -1 || len > (int) MaxAllocSize - at - 8)
 			cfp_copy_damaged(reader->path, psprintf("A column has length %d.", len));
 		fields[i].len = len;
 		at += 4 + Max(len, 0);

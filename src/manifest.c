@@ -17,7 +17,6 @@
 #include "cfp.h"
 
 #include <fcntl.h>
-#include <json-c/json.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -31,6 +30,7 @@
 
 #include "backup.h"
 #include "day_dir.h"
+#include "jsonc.h"
 
 #define FORMAT				1
 #define MAX_SIZE			(64 * 1024)	/* of a manifest */
@@ -43,16 +43,16 @@ static const char *const kinds[] = {"full", "day", "off"};	/* CfpBackupKind */
  */
 
 static void
-add_string(json_object *object, const char *key, const char *value)
+add_string(jsonc_object *object, const char *key, const char *value)
 {
 	json_object_object_add(object, key,
 						   value == NULL ? NULL : json_object_new_string(value));
 }
 
 static void
-add_file(json_object *files, const char *name, const CfpCopySums *sums)
+add_file(jsonc_object *files, const char *name, const CfpCopySums *sums)
 {
-	json_object *file = json_object_new_object();
+	jsonc_object *file = json_object_new_object();
 
 	add_string(file, "name", name);
 	json_object_object_add(file, "rows", json_object_new_int64(sums->rows));
@@ -71,8 +71,8 @@ manifest_text(const CfpManifest *manifest)
 	char	   *builds_on = manifest->history_kind == CFP_BACKUP_KIND_DAY ?
 		cfp_date_text(manifest->builds_on) : NULL;
 	char	   *finished = pstrdup(timestamptz_to_str(GetCurrentTimestamp()));
-	json_object *root = json_object_new_object();
-	json_object *files = json_object_new_array();
+	jsonc_object *root = json_object_new_object();
+	jsonc_object *files = json_object_new_array();
 	char	   *text;
 
 	/* JSON is UTF-8; the name is for people only. */
@@ -167,10 +167,10 @@ read_text(const char *path, size_t *len)
 }
 
 /* A member of this type; NULL when there is none. */
-static json_object *
-member(json_object *object, const char *key, json_type type)
+static jsonc_object *
+member(jsonc_object *object, const char *key, json_type type)
 {
-	json_object *value;
+	jsonc_object *value;
 
 	if (!json_object_is_type(object, json_type_object) ||
 		!json_object_object_get_ex(object, key, &value) ||
@@ -181,18 +181,18 @@ member(json_object *object, const char *key, json_type type)
 
 /* A member's string; empty when there is none. */
 static const char *
-member_string(json_object *object, const char *key)
+member_string(jsonc_object *object, const char *key)
 {
-	json_object *value = member(object, key, json_type_string);
+	jsonc_object *value = member(object, key, json_type_string);
 
 	return value == NULL ? "" : json_object_get_string(value);
 }
 
 /* A member's integer; -1 when there is none. */
 static int64
-member_int(json_object *object, const char *key)
+member_int(jsonc_object *object, const char *key)
 {
-	json_object *value = member(object, key, json_type_int);
+	jsonc_object *value = member(object, key, json_type_int);
 
 	return value == NULL ? -1 : json_object_get_int64(value);
 }
@@ -214,13 +214,13 @@ parse_date(const char *text, DateADT *date)
 
 /* What is known of a file of this name; false when it is not listed. */
 static bool
-parse_file(json_object *root, const char *name, CfpCopySums *sums)
+parse_file(jsonc_object *root, const char *name, CfpCopySums *sums)
 {
-	json_object *files = member(root, "files", json_type_array);
+	jsonc_object *files = member(root, "files", json_type_array);
 
 	for (size_t i = 0; files != NULL && i < json_object_array_length(files); i++)
 	{
-		json_object *file = json_object_array_get_idx(files, i);
+		jsonc_object *file = json_object_array_get_idx(files, i);
 
 		if (strcmp(member_string(file, "name"), name) != 0)
 			continue;
@@ -235,7 +235,7 @@ parse_file(json_object *root, const char *name, CfpCopySums *sums)
 
 /* Fill in *manifest; NULL, or what is wrong as a DETAIL. */
 static char *
-parse(json_object *root, DateADT date, CfpManifest *manifest)
+parse(jsonc_object *root, DateADT date, CfpManifest *manifest)
 {
 	const char *compression = member_string(root, "compression");
 	const char *kind = member_string(root, "history");
@@ -278,7 +278,7 @@ cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 	size_t		len;
 	char	   *text = read_text(path, &len);
 	json_tokener *tokener;
-	json_object *root;
+	jsonc_object *root;
 	char	   *wrong = NULL;
 
 	if (problem != NULL)
