@@ -129,7 +129,7 @@ COMMENT ON COLUMN @extschema@.cfp_state.name IS 'what the row is about: dirty (t
 COMMENT ON COLUMN @extschema@.cfp_state.system_identifier IS 'cluster the row belongs to';
 COMMENT ON COLUMN @extschema@.cfp_state.database_oid IS 'database the row belongs to';
 COMMENT ON COLUMN @extschema@.cfp_state.snapshot IS 'what the last flush, the day files, the last backup have seen';
-COMMENT ON COLUMN @extschema@.cfp_state.counter IS 'reconcile: raised by each transaction that changes the storage tables by hand; dirty: records flushed since the last close';
+COMMENT ON COLUMN @extschema@.cfp_state.counter IS 'reconcile: raised by each transaction that changes the storage tables by hand; dirty: records flushed since the last close; backup: raised when something else than stores has changed the history';
 COMMENT ON COLUMN @extschema@.cfp_state.date IS 'day: the last business date whose end was reached; files: the date of the day file; backup: the date of the backup';
 COMMENT ON COLUMN @extschema@.cfp_state.file IS 'files: number of the day file being written, 0 before the first of the date';
 COMMENT ON COLUMN @extschema@.cfp_state.length IS 'files: its length in bytes up to what the last flush has saved';
@@ -356,6 +356,16 @@ COMMENT ON FUNCTION @extschema@.cfp_evict(text, text) IS 'drop a collection from
 REVOKE ALL ON FUNCTION @extschema@.cfp_flush(), @extschema@.cfp_fold(), @extschema@.cfp_close_day(),
 	@extschema@.cfp_prune_history(timestamptz, integer, text, text, boolean),
 	@extschema@.cfp_warm(text, text), @extschema@.cfp_evict(text, text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.cfp_verify_backup(date date) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION @extschema@.cfp_verify_backup(date) IS 'read the backup of a date and compare it with its manifest; returns the number of rows';
+
+CREATE FUNCTION @extschema@.cfp_restore_backup(date date, discard_newer boolean DEFAULT false) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION @extschema@.cfp_restore_backup(date, boolean) IS 'bring both storage tables back to the backup of a date; returns the number of rows';
+
+REVOKE ALL ON FUNCTION @extschema@.cfp_verify_backup(date), @extschema@.cfp_restore_backup(date, boolean) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.cfp_next_end_of_day(now timestamptz DEFAULT now()) RETURNS timestamptz
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;

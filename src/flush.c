@@ -63,6 +63,7 @@
 #include "utils/snapmgr.h"
 #include "utils/xid8.h"
 
+#include "backup.h"
 #include "compat.h"
 #include "day_files.h"
 #include "record.h"
@@ -599,6 +600,7 @@ cfp_reconcile_run(void)
 	cfp_statement_run(&history_freeze, NULL, NULL);
 	cfp_statement_run(&dirty_complete, NULL, NULL);
 	cfp_statement_run(&mark_clear, NULL, NULL);
+	cfp_backup_break_chain();
 	dirty_items = count_dirty();
 	cfp_worker_commit();
 	cfp_worker_dirty_items(dirty_items);
