@@ -10,7 +10,7 @@
  *	2	begin: the row in storage_days, the next date open, in one transaction
  *	3	fold
  *	4	backup, a job of the job worker (jobs.c)
- *	5	the directory of the open date; retention, in pieces
+ *	5	retention, in pieces; the directory of the open date
  *	6	finished
  *
  * Whatever ends the worker or the server: the close goes on with the step that
@@ -174,11 +174,11 @@ finish_day(void)
 {
 	if (cfp_instance_lock_held())
 	{
+		if (cfp_retention_step(day.date))
+			return;
 		cfp_worker_begin(false, false);
 		(void) cfp_make_date_dir(cfp_open_date());
 		cfp_worker_commit();
-		if (cfp_retention_step(day.date))
-			return;
 	}
 	cfp_waitpoint("day_retained", true);
 	known = false;

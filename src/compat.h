@@ -9,7 +9,9 @@
 #define CFP_COMPAT_H
 
 #include "access/genam.h"
+#include "common/jsonapi.h"
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "utils/datetime.h"
 
 static inline IndexScanDesc
@@ -43,6 +45,17 @@ cfp_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot, EState *est
 	(void) ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false);
 #else
 	(void) ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* A lexer of text in the server's encoding, that makes strings of escapes. */
+static inline JsonLexContext *
+cfp_make_json_lexer(char *text, int len)
+{
+#if PG_VERSION_NUM >= 170000
+	return makeJsonLexContextCstringLen(NULL, text, len, GetDatabaseEncoding(), true);
+#else
+	return makeJsonLexContextCstringLen(text, len, GetDatabaseEncoding(), true);
 #endif
 }
 

@@ -29,6 +29,7 @@
 #include "utils/timestamp.h"
 
 #include "calendar.h"
+#include "day_dir.h"
 #include "settings.h"
 #include "worker.h"
 
@@ -177,8 +178,8 @@ cfp_days_switch(DateADT last, DateADT due, TimestampTz started)
 			 date = cfp_calendar_next_date(date, zone))
 		{
 			values[0] = DateADTGetDatum(date);
-			values[1] = PointerGetDatum(cstring_to_text("skipped: not closed when its end of day came; "
-														"what was stored belongs to the date before"));
+			values[1] = CStringGetTextDatum(psprintf("skipped: its end of day passed while the one of %s was missed, too",
+													 cfp_date_text(open)));
 			cfp_statement_run(&skipped_insert, values, NULL);
 		}
 		values[0] = DateADTGetDatum(due);

@@ -38,6 +38,7 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/index.h"
@@ -74,23 +75,41 @@
 
 /* ---------- writing ---------- */
 
+/* Rows to insert: of the one form or of the other. */
+typedef struct InsertRows
+{
+	const CfpHistoryRow *records;
+	const CfpHistoryColumns *const *columns;
+	int			nrows;
+	FullTransactionId txid;
+} InsertRows;
+
 static void
-fill_slot(TupleTableSlot *slot, const CfpHistoryRow *row, uint64 txid)
+fill_slot(TupleTableSlot *slot, const InsertRows *rows, int n)
 {
 	int			natts = slot->tts_tupleDescriptor->natts;
 
 	ExecClearTuple(slot);
 	for (int i = CFP_NCOLS; i < natts; i++)
 		slot->tts_isnull[i] = true;
-	slot->tts_values[CFP_COL_KEY] = PointerGetDatum(row->key);
-	slot->tts_values[CFP_COL_COLLECTION] = PointerGetDatum(row->collection);
-	slot->tts_values[CFP_COL_ITEM] = PointerGetDatum(row->item);
-	slot->tts_isnull[CFP_COL_KEY] = false;
-	slot->tts_isnull[CFP_COL_COLLECTION] = false;
-	slot->tts_isnull[CFP_COL_ITEM] = false;
-	cfp_record_to_row(row->record, slot->tts_values, slot->tts_isnull);
-	slot->tts_values[CFP_COL_TXID] =
-		FullTransactionIdGetDatum(FullTransactionIdFromU64(txid));
+	if (rows->records != NULL)
+	{
+		const CfpHistoryRow *row = &rows->records[n];
+
+		slot->tts_values[CFP_COL_KEY] = PointerGetDatum(row->key);
+		slot->tts_values[CFP_COL_COLLECTION] = PointerGetDatum(row->collection);
+		slot->tts_values[CFP_COL_ITEM] = PointerGetDatum(row->item);
+		slot->tts_isnull[CFP_COL_KEY] = false;
+		slot->tts_isnull[CFP_COL_COLLECTION] = false;
+		slot->tts_isnull[CFP_COL_ITEM] = false;
+		cfp_record_to_row(row->record, slot->tts_values, slot->tts_isnull);
+	}
+	else
+	{
+		memcpy(slot->tts_values, rows->columns[n]->values, sizeof(rows->columns[n]->values));
+		memcpy(slot->tts_isnull, rows->columns[n]->nulls, sizeof(rows->columns[n]->nulls));
+	}
+	slot->tts_values[CFP_COL_TXID] = FullTransactionIdGetDatum(rows->txid);
 	slot->tts_isnull[CFP_COL_TXID] = false;
 	ExecStoreVirtualTuple(slot);
 }
@@ -250,8 +269,9 @@ insert_index_entries(Relation rel, Relation *indexes, TupleTableSlot *slot)
  * executor's.  Like the table's lock, the indexes' are kept to the end.
  */
 static void
-insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
+insert_rows(Relation rel, const InsertRows *rows)
 {
+	int			nrows = rows->nrows;
 	MemoryContext batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp insert",
 													ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_cxt;
@@ -260,7 +280,6 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 	Relation	indexes[MAX_PLAIN_INDEXES];
 	BulkInsertState bistate = nrows >= BULK_ROWS ? GetBulkInsertState() : NULL;
 	CommandId	cid = GetCurrentCommandId(true);
-	uint64		txid = U64FromFullTransactionId(GetTopFullTransactionId());
 	int			nslots = Min(nrows, BATCH_ROWS);
 	TupleTableSlot **slots = palloc(nslots * sizeof(TupleTableSlot *));
 
@@ -296,7 +315,7 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 		old_cxt = MemoryContextSwitchTo(batch_cxt);
 		for (int i = 0; i < n; i++)
 		{
-			fill_slot(slots[i], &rows[done + i], txid);
+			fill_slot(slots[i], rows, done + i);
 			slots[i]->tts_tableOid = RelationGetRelid(rel);
 			if (generated)
 				ExecComputeStoredGenerated(result_rel, estate, slots[i], CMD_INSERT);
@@ -351,10 +370,12 @@ cfp_history_insert(const CfpHistoryRow *rows, int nrows)
 	Oid			pkey = tables->history_pkey;
 	Relation	rel = table_open(tables->history, NoLock);
 	MemoryContext cxt = CurrentMemoryContext;
+	InsertRows	insert = {.records = rows,.nrows = nrows};
 
+	insert.txid = GetTopFullTransactionId();
 	PG_TRY();
 	{
-		insert_rows(rel, rows, nrows);
+		insert_rows(rel, &insert);
 	}
 	PG_CATCH();
 	{
@@ -464,6 +485,85 @@ slot_version(TupleTableSlot *slot)
 {
 	slot_getsomeattrs(slot, CFP_COL_VERSION + 1);
 	return DatumGetInt32(slot->tts_values[CFP_COL_VERSION]);
+}
+
+/* ---------- adding what is missing ---------- */
+
+static int
+compare_columns(const void *a, const void *b)
+{
+	const CfpHistoryColumns *x = *(const CfpHistoryColumns *const *) a;
+	const CfpHistoryColumns *y = *(const CfpHistoryColumns *const *) b;
+	int32		x_version = DatumGetInt32(x->values[CFP_COL_VERSION]);
+	int32		y_version = DatumGetInt32(y->values[CFP_COL_VERSION]);
+
+	for (int i = CFP_COL_KEY; i <= CFP_COL_ITEM; i++)
+	{
+		text	   *x_name = DatumGetTextPP(x->values[i]);
+		text	   *y_name = DatumGetTextPP(y->values[i]);
+		int			cmp = cfp_compare_names(VARDATA_ANY(x_name), VARSIZE_ANY_EXHDR(x_name),
+											VARDATA_ANY(y_name), VARSIZE_ANY_EXHDR(y_name));
+
+		if (cmp != 0)
+			return cmp;
+	}
+	if (x_version != y_version)
+		return x_version < y_version ? -1 : 1;
+	return 0;
+}
+
+static int
+compare_columns_stable(const void *a, const void *b)
+{
+	int			cmp = compare_columns(a, b);
+
+	if (cmp != 0)
+		return cmp;
+	return *(const CfpHistoryColumns *const *) a < *(const CfpHistoryColumns *const *) b ? -1 : 1;
+}
+
+int64
+cfp_history_add_missing(const CfpHistoryColumns *rows, int nrows)
+{
+	CfpTables	tables = *cfp_tables();
+	const CfpHistoryColumns **sorted = palloc(Max(nrows, 1) * sizeof(*sorted));
+	InsertRows	insert = {.columns = sorted};
+	TableScan	scan;
+	Relation	rel;
+
+	for (int i = 0; i < nrows; i++)
+		sorted[i] = &rows[i];
+	qsort(sorted, nrows, sizeof(*sorted), compare_columns_stable);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	scan_open(&scan, tables.history, tables.history_pkey, GetActiveSnapshot(), 4);
+	for (int i = 0; i < nrows; i++)
+	{
+		ScanKeyData keys[4];
+
+		if (insert.nrows > 0 && compare_columns(&sorted[insert.nrows - 1], &sorted[i]) == 0)
+			continue;
+		for (int j = 0; j < 3; j++)
+			text_key(&keys[j], j + 1, BTEqualStrategyNumber,
+					 DatumGetTextPP(sorted[i]->values[CFP_COL_KEY + j]));
+		ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_INT4EQ,
+					sorted[i]->values[CFP_COL_VERSION]);
+		scan_start(&scan, keys);
+		if (!scan_next(&scan, ForwardScanDirection))
+			sorted[insert.nrows++] = sorted[i];
+	}
+	scan_close(&scan);
+	PopActiveSnapshot();
+
+	if (insert.nrows > 0)
+	{
+		insert.txid = FullTransactionIdFromEpochAndXid(0, FrozenTransactionId);
+		rel = table_open(tables.history, NoLock);
+		insert_rows(rel, &insert);
+		table_close(rel, NoLock);
+	}
+	pfree(sorted);
+	return insert.nrows;
 }
 
 /* ---------- one item ---------- */
@@ -580,6 +680,36 @@ cursor_parse(CfpCursor *cursor, char *text)
 	cursor->nxip = n;
 }
 
+/* Does the row the scan stands at belong to this database? */
+static bool
+state_is_ours(TupleTableSlot *slot)
+{
+	return !slot->tts_isnull[1] && !slot->tts_isnull[2] &&
+		(uint64) DatumGetInt64(slot->tts_values[1]) == GetSystemIdentifier() &&
+		DatumGetObjectId(slot->tts_values[2]) == MyDatabaseId;
+}
+
+bool
+cfp_cursor_read_file(Snapshot snapshot, DateADT *date, int32 *file, int64 *length)
+{
+	CfpTables	tables = *cfp_tables();
+	TableScan	state;
+	bool		found;
+
+	scan_open(&state, tables.state, tables.state_pkey, snapshot, 1);
+	found = state_row(&state, "files") && state_is_ours(state.slot) &&
+		!state.slot->tts_isnull[5] && !state.slot->tts_isnull[6] &&
+		!state.slot->tts_isnull[7];
+	if (found)
+	{
+		*date = DatumGetDateADT(state.slot->tts_values[5]);
+		*file = DatumGetInt32(state.slot->tts_values[6]);
+		*length = DatumGetInt64(state.slot->tts_values[7]);
+	}
+	scan_close(&state);
+	return found;
+}
+
 void
 cfp_cursor_read(Snapshot snapshot, CfpCursor *cursor)
 {
@@ -597,9 +727,7 @@ cfp_cursor_read(Snapshot snapshot, CfpCursor *cursor)
 	{
 		TupleTableSlot *slot = state.slot;
 
-		if (slot->tts_isnull[1] || slot->tts_isnull[2] || slot->tts_isnull[3] ||
-			(uint64) DatumGetInt64(slot->tts_values[1]) != GetSystemIdentifier() ||
-			DatumGetObjectId(slot->tts_values[2]) != MyDatabaseId)
+		if (slot->tts_isnull[3] || !state_is_ours(slot))
 			cursor->reconcile = true;
 		else
 			cursor_parse(cursor, OidOutputFunctionCall(F_PG_SNAPSHOT_OUT,

@@ -581,7 +581,8 @@ serve_close(TimestampTz now, TimestampTz *next, bool *did)
 		if (ok && !on)
 			(void) cfp_close_due(GetCurrentTimestamp(), next);
 	}
-	if (!ShutdownRequestPending && (!ok || !cfp_close_pending(GetCurrentTimestamp())))
+	if (!ShutdownRequestPending && cfp_requests_running(db, CFP_REQUEST_CLOSE) &&
+		(!ok || !cfp_close_pending(GetCurrentTimestamp())))
 		cfp_requests_finish(db, CFP_REQUEST_CLOSE, 0, ok ? NULL : failure);
 }
 
