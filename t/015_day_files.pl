@@ -486,7 +486,7 @@ like(slurp_file($standby->logfile),
 is(scalar(grep { $_->{key} eq 'promoted' } records($standby, $standby->data_dir . '/cfp', $oid)),
 	1, 'the new record is in it');
 $standby->stop;
-log_ok($standby);
+log_ok($standby, qr/FATAL:  terminating walreceiver process due to administrator command/);
 
 #
 # Two servers with one base directory.
