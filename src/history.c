@@ -524,8 +524,10 @@ compare_columns_stable(const CfpHistoryColumns *a, const CfpHistoryColumns *b)
 	return cmp != 0 ? cmp : a < b ? -1 : 1;
 }
 
+typedef const CfpHistoryColumns *ColumnsPointer;
+
 #define ST_SORT sort_columns
-#define ST_ELEMENT_TYPE const CfpHistoryColumns *
+#define ST_ELEMENT_TYPE ColumnsPointer
 #define ST_COMPARE(a, b) compare_columns_stable(*(a), *(b))
 #define ST_SCOPE static
 #define ST_DEFINE
