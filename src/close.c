@@ -10,7 +10,7 @@
  *	2	begin: the row in storage_days, the next date open, in one transaction
  *	3	fold
  *	4	backup, a job of the job worker (jobs.c)
- *	5	the directory of the open date; retention, in pieces
+ *	5	retention, in pieces; the directory of the open date
  *	6	finished
  *
  * Whatever ends the worker or the server: the close goes on with the step that
@@ -53,8 +53,6 @@
 
 PG_FUNCTION_INFO_V1(cfp_close_day);
 
-#define BACKUP_POLL		500		/* ms; the job's end wakes the worker, too */
-
 /* Where the days stand; read again when not known. */
 static bool known = false;
 static DateADT last_closed;
@@ -64,9 +62,6 @@ static CfpDay day;
 
 /* The backup of `day` has been started by this worker. */
 static bool backup_runs = false;
-
-/* When the backup is to be looked at; 0: at once. */
-static TimestampTz look_at = 0;
 
 /*-------------------------------------------------------------------------
  * In the worker
@@ -104,14 +99,10 @@ cfp_close_pending(TimestampTz now)
 bool
 cfp_close_due(TimestampTz now, TimestampTz *next)
 {
-	TimestampTz at = closing ? look_at : next_end;
-
-	if (known && at > now)
-	{
-		*next = Min(*next, at);
-		return false;
-	}
-	return true;
+	if (!known || closing)
+		return true;
+	*next = Min(*next, next_end);
+	return next_end <= now;
 }
 
 /* Steps 1 and 2. */
@@ -138,13 +129,12 @@ fold_day(void)
 
 /* Step 4; false while the backup, or another job, runs. */
 static bool
-back_up_day(TimestampTz now)
+back_up_day(void)
 {
 	CfpJobArgs	args = {.from = day.date, .to = day.date};
 	ErrorData  *error = NULL;
 	int64		bytes = 0;
 
-	look_at = TimestampTzPlusMilliseconds(now, BACKUP_POLL);
 	if (!backup_runs)
 	{
 		backup_runs = cfp_job_start(CFP_JOB_BACKUP, &args);
@@ -154,7 +144,6 @@ back_up_day(TimestampTz now)
 		return false;
 
 	backup_runs = false;
-	look_at = 0;
 	if (error != NULL)
 		ereport(ERROR,
 				(errcode(error->sqlerrcode),
@@ -174,11 +163,11 @@ finish_day(void)
 {
 	if (cfp_instance_lock_held())
 	{
+		if (cfp_retention_step(day.date))
+			return;
 		cfp_worker_begin(false, false);
 		(void) cfp_make_date_dir(cfp_open_date());
 		cfp_worker_commit();
-		if (cfp_retention_step(day.date))
-			return;
 	}
 	cfp_waitpoint("day_retained", true);
 	known = false;
@@ -206,7 +195,7 @@ cfp_close_step(void)
 		cfp_days_finish(day.date, true);
 	}
 	else if (!day.backed_up)
-		return back_up_day(now);
+		return back_up_day();
 	else
 		finish_day();
 	return true;

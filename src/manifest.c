@@ -329,7 +329,8 @@ cfp_list_backups(void)
 	{
 		CfpManifest manifest;
 
-		if (cfp_read_manifest(lfirst_int(lc), &manifest, NULL) &&
+		if (access(cfp_date_dir(lfirst_int(lc)), R_OK | X_OK) == 0 &&
+			cfp_read_manifest(lfirst_int(lc), &manifest, NULL) &&
 			has_size(lfirst_int(lc), CFP_LATEST_BACKUP, manifest.latest.bytes) &&
 			(manifest.history_kind == CFP_BACKUP_KIND_OFF ||
 			 has_size(lfirst_int(lc), CFP_HISTORY_BACKUP, manifest.history.bytes)))

@@ -70,6 +70,7 @@
 #define LAST_RETRY			60000
 #define REPEAT_LOG			60000	/* ms before the same error is logged again */
 #define MARK_INTERVAL		30000	/* ms between looks for the mark, without cause */
+#define BACKUP_POLL			1000	/* ms between looks at the backup of a close */
 #define LAST_FLUSH_WAIT		"2s"	/* for any lock, in the last flush */
 
 /* The pieces of work, each with its own back-off. */
@@ -578,8 +579,9 @@ serve_close(TimestampTz now, TimestampTz *next, bool *did)
 	{
 		ok = attempt(PIECE_CLOSE, &on);
 		*did |= !ok || on;
+		/* The end of the backup wakes the worker, too. */
 		if (ok && !on)
-			(void) cfp_close_due(GetCurrentTimestamp(), next);
+			*next = Min(*next, TimestampTzPlusMilliseconds(now, BACKUP_POLL));
 	}
 	if (!ShutdownRequestPending && cfp_requests_running(db, CFP_REQUEST_CLOSE) &&
 		(!ok || !cfp_close_pending(GetCurrentTimestamp())))
