@@ -74,7 +74,8 @@ typedef struct Restore
 	int64		done;			/* rows */
 	int64		total;
 	Tuplesortstate *known;		/* items of the files; NULL: not needed */
-	TupleTableSlot *known_slot;
+	TupleTableSlot *known_slot; /* what goes into it */
+	TupleTableSlot *known_next; /* what comes out of it */
 } Restore;
 
 /* An item of the sort or of the tables. */
@@ -317,6 +318,7 @@ verify_all(Restore *restore, bool compare)
 		TupleDescInitEntry(desc, 3, "item_name", TEXTOID, -1, 0);
 		TupleDescInitEntry(desc, 4, "version", INT4OID, -1, 0);
 		restore->known_slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+		restore->known_next = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 		restore->known = tuplesort_begin_heap(desc, 4, columns, operators, collations,
 											  nulls_first, maintenance_work_mem, NULL,
 											  TUPLESORT_NONE);
@@ -350,7 +352,7 @@ compare_items(const ItemVersion *a, const ItemVersion *b)
 static bool
 next_known(Restore *restore, ItemVersion *item)
 {
-	TupleTableSlot *slot = restore->known_slot;
+	TupleTableSlot *slot = restore->known_next;
 
 	if (!tuplesort_gettupleslot(restore->known, true, false, slot, NULL))
 		return false;
@@ -660,13 +662,31 @@ cfp_restore_backup_job(const CfpJobArgs *args)
  *-------------------------------------------------------------------------
  */
 
+static DateADT
+date_argument(FunctionCallInfo fcinfo)
+{
+	DateADT		date;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the date must not be null")));
+	date = PG_GETARG_DATEADT(0);
+	if (DATE_NOT_FINITE(date))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the date must be finite")));
+	return date;
+}
+
 /* cfp_verify_backup(date): rows */
 Datum
 cfp_verify_backup(PG_FUNCTION_ARGS)
 {
-	CfpJobArgs	args = {.from = PG_GETARG_DATEADT(0)};
+	CfpJobArgs	args = {0};
 
 	cfp_require_preload();
+	args.from = date_argument(fcinfo);
 	PG_RETURN_INT64(cfp_job_run(CFP_JOB_VERIFY_BACKUP, &args));
 }
 
@@ -674,8 +694,10 @@ cfp_verify_backup(PG_FUNCTION_ARGS)
 Datum
 cfp_restore_backup(PG_FUNCTION_ARGS)
 {
-	CfpJobArgs	args = {.from = PG_GETARG_DATEADT(0),.discard_newer = PG_GETARG_BOOL(1)};
+	CfpJobArgs	args = {0};
 
 	cfp_require_preload();
+	args.from = date_argument(fcinfo);
+	args.discard_newer = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	PG_RETURN_INT64(cfp_job_run(CFP_JOB_RESTORE_BACKUP, &args));
 }
