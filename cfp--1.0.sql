@@ -358,11 +358,11 @@ REVOKE ALL ON FUNCTION @extschema@.cfp_flush(), @extschema@.cfp_fold(), @extsche
 	@extschema@.cfp_warm(text, text), @extschema@.cfp_evict(text, text) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.cfp_verify_backup(date date) RETURNS bigint
-	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 10000;
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
 COMMENT ON FUNCTION @extschema@.cfp_verify_backup(date) IS 'read the backup of a date and compare it with its manifest; returns the number of rows';
 
 CREATE FUNCTION @extschema@.cfp_restore_backup(date date, discard_newer boolean DEFAULT false) RETURNS bigint
-	AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE COST 10000;
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
 COMMENT ON FUNCTION @extschema@.cfp_restore_backup(date, boolean) IS 'bring both storage tables back to the backup of a date; returns the number of rows';
 
 REVOKE ALL ON FUNCTION @extschema@.cfp_verify_backup(date), @extschema@.cfp_restore_backup(date, boolean) FROM PUBLIC;

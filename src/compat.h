@@ -10,9 +10,11 @@
 
 #include "access/genam.h"
 #include "common/jsonapi.h"
+#include "common/relpath.h"
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "utils/datetime.h"
+#include "utils/rel.h"
 
 static inline IndexScanDesc
 cfp_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
@@ -56,6 +58,19 @@ cfp_make_json_lexer(char *text, int len)
 	return makeJsonLexContextCstringLen(NULL, text, len, GetDatabaseEncoding(), true);
 #else
 	return makeJsonLexContextCstringLen(text, len, GetDatabaseEncoding(), true);
+#endif
+}
+
+/* The relation's file, as errors name it; palloc'd. */
+static inline char *
+cfp_relation_path(Relation rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return pstrdup(relpathperm(rel->rd_locator, MAIN_FORKNUM).str);
+#elif PG_VERSION_NUM >= 160000
+	return relpathperm(rel->rd_locator, MAIN_FORKNUM);
+#else
+	return relpathperm(rel->rd_node, MAIN_FORKNUM);
 #endif
 }
 

@@ -470,6 +470,12 @@ slot_text(TupleTableSlot *slot, int column)
 	return DatumGetTextPP(slot->tts_values[column]);
 }
 
+static inline bool
+text_is(const text *t, const char *name, int len)
+{
+	return VARSIZE_ANY_EXHDR(t) == len && memcmp(VARDATA_ANY(t), name, len) == 0;
+}
+
 /* The record in a slot of history or latest; in CurrentMemoryContext. */
 static CfpRecord *
 slot_record(TupleTableSlot *slot, uint64 *txid)
@@ -489,70 +495,108 @@ slot_version(TupleTableSlot *slot)
 
 /* ---------- adding what is missing ---------- */
 
-static int
-compare_columns(const void *a, const void *b)
+/* By primary key; the names are plain values, not toasted. */
+static inline int
+compare_columns(const CfpHistoryColumns *a, const CfpHistoryColumns *b)
 {
-	const CfpHistoryColumns *x = *(const CfpHistoryColumns *const *) a;
-	const CfpHistoryColumns *y = *(const CfpHistoryColumns *const *) b;
-	int32		x_version = DatumGetInt32(x->values[CFP_COL_VERSION]);
-	int32		y_version = DatumGetInt32(y->values[CFP_COL_VERSION]);
+	int32		a_version = DatumGetInt32(a->values[CFP_COL_VERSION]);
+	int32		b_version = DatumGetInt32(b->values[CFP_COL_VERSION]);
 
 	for (int i = CFP_COL_KEY; i <= CFP_COL_ITEM; i++)
 	{
-		text	   *x_name = DatumGetTextPP(x->values[i]);
-		text	   *y_name = DatumGetTextPP(y->values[i]);
-		int			cmp = cfp_compare_names(VARDATA_ANY(x_name), VARSIZE_ANY_EXHDR(x_name),
-											VARDATA_ANY(y_name), VARSIZE_ANY_EXHDR(y_name));
+		char	   *a_name = DatumGetPointer(a->values[i]);
+		char	   *b_name = DatumGetPointer(b->values[i]);
+		int			cmp = cfp_compare_names(VARDATA_ANY(a_name), VARSIZE_ANY_EXHDR(a_name),
+											VARDATA_ANY(b_name), VARSIZE_ANY_EXHDR(b_name));
 
 		if (cmp != 0)
 			return cmp;
 	}
-	if (x_version != y_version)
-		return x_version < y_version ? -1 : 1;
-	return 0;
+	return a_version < b_version ? -1 : a_version > b_version;
 }
 
-static int
-compare_columns_stable(const void *a, const void *b)
+/* Of equal ones the first stays the first. */
+static inline int
+compare_columns_stable(const CfpHistoryColumns *a, const CfpHistoryColumns *b)
 {
 	int			cmp = compare_columns(a, b);
 
-	if (cmp != 0)
-		return cmp;
-	return *(const CfpHistoryColumns *const *) a < *(const CfpHistoryColumns *const *) b ? -1 : 1;
+	return cmp != 0 ? cmp : a < b ? -1 : 1;
 }
 
+typedef const CfpHistoryColumns *ColumnsPointer;
+
+#define ST_SORT sort_columns
+#define ST_ELEMENT_TYPE ColumnsPointer
+#define ST_COMPARE(a, b) compare_columns_stable(*(a), *(b))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* Does the scan, opened for so many keys, find the row by its first columns? */
+static bool
+probe(TableScan *scan, const CfpHistoryColumns *row, int nkeys)
+{
+	ScanKeyData keys[4];
+
+	for (int i = 0; i < Min(nkeys, 3); i++)
+		text_key(&keys[i], i + 1, BTEqualStrategyNumber,
+				 DatumGetTextPP(row->values[CFP_COL_KEY + i]));
+	if (nkeys == 4)
+		ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_INT4EQ,
+					row->values[CFP_COL_VERSION]);
+	scan_start(scan, keys);
+	return scan_next(scan, ForwardScanDirection);
+}
+
+static inline bool
+same_name(const CfpHistoryColumns *a, const CfpHistoryColumns *b, int column)
+{
+	text	   *name = DatumGetTextPP(b->values[column]);
+
+	return text_is(DatumGetTextPP(a->values[column]), VARDATA_ANY(name),
+				   VARSIZE_ANY_EXHDR(name));
+}
+
+/*
+ * Most often a table is to be filled that lost all, so the collection is
+ * looked for first, then each row of one that is there.
+ */
 int64
 cfp_history_add_missing(const CfpHistoryColumns *rows, int nrows)
 {
 	CfpTables	tables = *cfp_tables();
-	const CfpHistoryColumns **sorted = palloc(Max(nrows, 1) * sizeof(*sorted));
+	const CfpHistoryColumns **sorted = MemoryContextAllocHuge(CurrentMemoryContext,
+															  (Size) Max(nrows, 1) * sizeof(*sorted));
+	const CfpHistoryColumns *last = NULL;
 	InsertRows	insert = {.columns = sorted};
-	TableScan	scan;
+	TableScan	collections;
+	TableScan	records;
+	bool		there = false;
 	Relation	rel;
 
 	for (int i = 0; i < nrows; i++)
 		sorted[i] = &rows[i];
-	qsort(sorted, nrows, sizeof(*sorted), compare_columns_stable);
+	sort_columns(sorted, nrows);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	scan_open(&scan, tables.history, tables.history_pkey, GetActiveSnapshot(), 4);
+	scan_open(&collections, tables.history, tables.history_pkey, GetActiveSnapshot(), 2);
+	scan_open(&records, tables.history, tables.history_pkey, GetActiveSnapshot(), 4);
 	for (int i = 0; i < nrows; i++)
 	{
-		ScanKeyData keys[4];
+		const CfpHistoryColumns *row = sorted[i];
 
-		if (insert.nrows > 0 && compare_columns(&sorted[insert.nrows - 1], &sorted[i]) == 0)
+		if (last == NULL || !same_name(last, row, CFP_COL_COLLECTION) ||
+			!same_name(last, row, CFP_COL_KEY))
+			there = probe(&collections, row, 2);
+		else if (compare_columns(last, row) == 0)
 			continue;
-		for (int j = 0; j < 3; j++)
-			text_key(&keys[j], j + 1, BTEqualStrategyNumber,
-					 DatumGetTextPP(sorted[i]->values[CFP_COL_KEY + j]));
-		ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_INT4EQ,
-					sorted[i]->values[CFP_COL_VERSION]);
-		scan_start(&scan, keys);
-		if (!scan_next(&scan, ForwardScanDirection))
-			sorted[insert.nrows++] = sorted[i];
+		last = row;
+		if (!there || !probe(&records, row, 4))
+			sorted[insert.nrows++] = row;
 	}
-	scan_close(&scan);
+	scan_close(&records);
+	scan_close(&collections);
 	PopActiveSnapshot();
 
 	if (insert.nrows > 0)
@@ -797,12 +841,6 @@ static text *
 copy_text(const text *t)
 {
 	return cstring_to_text_with_len(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
-}
-
-static inline bool
-text_is(const text *t, const char *name, int len)
-{
-	return VARSIZE_ANY_EXHDR(t) == len && memcmp(VARDATA_ANY(t), name, len) == 0;
 }
 
 static inline bool

@@ -47,9 +47,11 @@ PG_FUNCTION_INFO_V1(cfp_rebuild_history_from_wal);
 PG_FUNCTION_INFO_V1(cfp_rebuild_history_from_wal_range);
 PG_FUNCTION_INFO_V1(cfp_rebuild_latest_from_history);
 
-/* Rows and bytes of one batch: stores wait while it is inserted. */
-#define BATCH_ROWS		10000
-#define BATCH_MEMORY	(32 * 1024 * 1024)
+/*
+ * A batch is what fits into maintenance_work_mem: the more rows are sorted, the
+ * better they go into the index.  Stores wait while they are inserted.
+ */
+#define FIRST_ROWS		1024
 
 /* Items of one chunk of latest. */
 #define CHUNK			1000
@@ -112,23 +114,70 @@ dates_to_read(DateADT first, DateADT last, int64 *bytes)
 	return dates;
 }
 
+/* Copy a row, its values in one piece of memory. */
+static void
+copy_row(CfpHistoryColumns *to, const CfpHistoryColumns *from)
+{
+	static const int varlena[] = {
+		CFP_COL_KEY, CFP_COL_COLLECTION, CFP_COL_ITEM, CFP_COL_DATA,
+		CFP_COL_VALUE_STRING, CFP_COL_STATUS, CFP_COL_USERNAME
+	};
+	Size		size = 0;
+	char	   *dst;
+
+	*to = *from;
+	for (int i = 0; i < lengthof(varlena); i++)
+	{
+		if (!from->nulls[varlena[i]])
+			size += MAXALIGN(VARSIZE(DatumGetPointer(from->values[varlena[i]])));
+	}
+	dst = palloc(size);
+	for (int i = 0; i < lengthof(varlena); i++)
+	{
+		struct varlena *value = (struct varlena *) DatumGetPointer(from->values[varlena[i]]);
+
+		if (from->nulls[varlena[i]])
+			continue;
+		memcpy(dst, value, VARSIZE(value));
+		to->values[varlena[i]] = PointerGetDatum(dst);
+		dst += MAXALIGN(VARSIZE(value));
+	}
+}
+
 /*
  * Read a batch of the date's records and insert those that are missing.
  * Returns how many; *more: whether there may be another batch.
  */
 static int64
-rebuild_batch(CfpWalReader *reader, CfpHistoryColumns *rows, MemoryContext batch, bool *more)
+rebuild_batch(CfpWalReader *reader, MemoryContext batch, MemoryContext line, bool *more)
 {
+	CfpHistoryColumns row;
+	int			allocated = FIRST_ROWS;
 	int			n = 0;
 	int64		added = 0;
+	CfpHistoryColumns *rows;
 	MemoryContext old;
 
 	cfp_worker_begin(false, false);
 	old = MemoryContextSwitchTo(batch);
+	rows = palloc(allocated * sizeof(CfpHistoryColumns));
 	*more = true;
-	while (n < BATCH_ROWS && MemoryContextMemAllocated(batch, true) < BATCH_MEMORY &&
-		   (*more = cfp_wal_reader_next(reader, rows[n].values, rows[n].nulls)))
-		n++;
+	while (MemoryContextMemAllocated(batch, false) < maintenance_work_mem * (Size) 1024)
+	{
+		/* A line leaves behind many times what its row needs. */
+		MemoryContextReset(line);
+		MemoryContextSwitchTo(line);
+		*more = cfp_wal_reader_next(reader, row.values, row.nulls);
+		MemoryContextSwitchTo(batch);
+		if (!*more)
+			break;
+		if (n == allocated)
+		{
+			allocated *= 2;
+			rows = repalloc_huge(rows, allocated * sizeof(CfpHistoryColumns));
+		}
+		copy_row(&rows[n++], &row);
+	}
 	if (n > 0)
 	{
 		LockRelationOid(cfp_tables()->history, RowExclusiveLock);
@@ -148,7 +197,8 @@ cfp_rebuild_history_job(const CfpJobArgs *args)
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext batch = AllocSetContextCreate(context, "cfp rebuild batch",
 												ALLOCSET_DEFAULT_SIZES);
-	CfpHistoryColumns *rows = palloc(BATCH_ROWS * sizeof(CfpHistoryColumns));
+	MemoryContext line = AllocSetContextCreate(context, "cfp rebuild line",
+											   ALLOCSET_DEFAULT_SIZES);
 	List	   *dates;
 	ListCell   *lc;
 	int64		added = 0;
@@ -169,7 +219,7 @@ cfp_rebuild_history_job(const CfpJobArgs *args)
 		while (more)
 		{
 			CHECK_FOR_INTERRUPTS();
-			added += rebuild_batch(reader, rows, batch, &more);
+			added += rebuild_batch(reader, batch, line, &more);
 			cfp_job_progress(reader->bytes_done, Max(total, reader->bytes_done));
 		}
 	}

@@ -38,7 +38,8 @@
 #include "commands/copy.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
-#include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
+#include "port/pg_bswap.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
@@ -58,7 +59,8 @@
 #include "record.h"
 #include "tables.h"
 
-#define BATCH_ROWS			1000	/* handed to the table at once */
+#define BATCH_ROWS			1000	/* handed to the table at once, at most */
+#define BATCH_BYTES			(1024 * 1024)	/* and so much memory, roughly */
 #define PROGRESS_ROWS		10000	/* between two reports */
 
 PG_FUNCTION_INFO_V1(cfp_verify_backup);
@@ -74,7 +76,8 @@ typedef struct Restore
 	int64		done;			/* rows */
 	int64		total;
 	Tuplesortstate *known;		/* items of the files; NULL: not needed */
-	TupleTableSlot *known_slot;
+	TupleTableSlot *known_slot; /* what goes into it */
+	TupleTableSlot *known_next; /* what comes out of it */
 } Restore;
 
 /* An item of the sort or of the tables. */
@@ -317,6 +320,7 @@ verify_all(Restore *restore, bool compare)
 		TupleDescInitEntry(desc, 3, "item_name", TEXTOID, -1, 0);
 		TupleDescInitEntry(desc, 4, "version", INT4OID, -1, 0);
 		restore->known_slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+		restore->known_next = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 		restore->known = tuplesort_begin_heap(desc, 4, columns, operators, collations,
 											  nulls_first, maintenance_work_mem, NULL,
 											  TUPLESORT_NONE);
@@ -350,7 +354,7 @@ compare_items(const ItemVersion *a, const ItemVersion *b)
 static bool
 next_known(Restore *restore, ItemVersion *item)
 {
-	TupleTableSlot *slot = restore->known_slot;
+	TupleTableSlot *slot = restore->known_next;
 
 	if (!tuplesort_gettupleslot(restore->known, true, false, slot, NULL))
 		return false;
@@ -495,10 +499,7 @@ static CopyFromState
 begin_copy(Relation rel)
 {
 	List	   *columns = NIL;
-	List	   *options = list_make2(makeDefElem("format", (Node *) makeString("binary"), -1),
-									 makeDefElem("encoding",
-												 (Node *) makeString(unconstify(char *, GetDatabaseEncodingName())),
-												 -1));
+	List	   *options = list_make1(makeDefElem("format", (Node *) makeString("binary"), -1));
 
 	for (int i = 0; i < CFP_NCOLS; i++)
 		columns = lappend(columns, makeString(NameStr(TupleDescAttr(RelationGetDescr(rel), i)->attname)));
@@ -555,7 +556,7 @@ load_table(Restore *restore, const CfpManifest *manifest, const char *name,
 		MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 		int			n = 0;
 
-		while (n < BATCH_ROWS)
+		while (n < BATCH_ROWS && MemoryContextMemAllocated(CurrentMemoryContext, false) < BATCH_BYTES)
 		{
 			TupleTableSlot *slot = slots[n];
 
@@ -634,8 +635,13 @@ cfp_restore_backup_job(const CfpJobArgs *args)
 
 	lock_tables();
 	if (compare)
+	{
 		look_for_newer(&restore, args->discard_newer);
+		tuplesort_end(restore.known);
+	}
 
+	/* COPY's binary format is in the client's encoding. */
+	cfp_set_local("client_encoding", GetDatabaseEncodingName());
 	tables = *cfp_tables();
 	cfp_statement_run(restore.broken ? &truncate_latest : &truncate_both, NULL, NULL);
 	load_table(&restore, manifest, CFP_LATEST_BACKUP, &manifest->latest, tables.latest, false);
@@ -660,13 +666,31 @@ cfp_restore_backup_job(const CfpJobArgs *args)
  *-------------------------------------------------------------------------
  */
 
+static DateADT
+date_argument(FunctionCallInfo fcinfo)
+{
+	DateADT		date;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the date must not be null")));
+	date = PG_GETARG_DATEADT(0);
+	if (DATE_NOT_FINITE(date))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the date must be finite")));
+	return date;
+}
+
 /* cfp_verify_backup(date): rows */
 Datum
 cfp_verify_backup(PG_FUNCTION_ARGS)
 {
-	CfpJobArgs	args = {.from = PG_GETARG_DATEADT(0)};
+	CfpJobArgs	args = {0};
 
 	cfp_require_preload();
+	args.from = date_argument(fcinfo);
 	PG_RETURN_INT64(cfp_job_run(CFP_JOB_VERIFY_BACKUP, &args));
 }
 
@@ -674,8 +698,10 @@ cfp_verify_backup(PG_FUNCTION_ARGS)
 Datum
 cfp_restore_backup(PG_FUNCTION_ARGS)
 {
-	CfpJobArgs	args = {.from = PG_GETARG_DATEADT(0),.discard_newer = PG_GETARG_BOOL(1)};
+	CfpJobArgs	args = {0};
 
 	cfp_require_preload();
+	args.from = date_argument(fcinfo);
+	args.discard_newer = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
 	PG_RETURN_INT64(cfp_job_run(CFP_JOB_RESTORE_BACKUP, &args));
 }

@@ -17,6 +17,9 @@
  *	- the close of a date whose end of day has passed, a step at a time
  *	  (close.c).
  *
+ *	- a look at the ends of the storage tables' files, at the start and after
+ *	  each flush (damage.c), so that damage is reported early.
+ *
  * An error in a piece of work is caught: logged (the same one at most once a
  * minute), kept for cfp_stat, given to those who asked; the piece is tried
  * again after 1 s, doubling to 60 s, the others go on meanwhile.  There is
@@ -58,6 +61,7 @@
 #include "utils/wait_event.h"
 
 #include "calendar.h"
+#include "damage.h"
 #include "day_files.h"
 #include "gate.h"
 #include "settings.h"
@@ -81,11 +85,13 @@ typedef enum Piece
 	PIECE_RECONCILE,
 	PIECE_CLOSE,				/* a step of it (close.c) */
 	PIECE_LOOK,					/* for the mark and the last date closed */
+	PIECE_CHECK,				/* of the storage tables' files */
 	NPIECES
 } Piece;
 
 static const char *const piece_names[] = {
-	"flush", "fold", "reconcile", "close of day", "start of work"
+	"flush", "fold", "reconcile", "close of day", "start of work",
+	"check of the storage tables"
 };
 
 typedef struct Retry
@@ -106,6 +112,7 @@ static TimestampTz logged_at = 0;
 
 /* What is known about the flow of commits. */
 static bool flush_at_start = true;
+static bool tables_checked = false; /* since the last flush */
 static uint64 seen_committed = 0;
 static TimestampTz seen_at = 0;
 
@@ -291,6 +298,7 @@ cfp_worker_flush(void)
 	worker_report(CFP_WORKER_FLUSHING);
 	records = cfp_flush_run();
 	flush_at_start = false;
+	tables_checked = false;
 	mark_looked_at = 0;			/* a flush may find a reason to reconcile */
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->last_flush = GetCurrentTimestamp();
@@ -339,6 +347,7 @@ note_failure(Piece piece)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Retry	   *retry = &retries[piece];
+	CfpDamage	damage;
 	char		message[sizeof(logged_message)];
 	int			len;
 
@@ -350,6 +359,12 @@ note_failure(Piece piece)
 		failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 		failure->sqlerrcode == ERRCODE_OBJECT_IN_USE)
 		return;
+
+	if (cfp_damage_describe(failure, &damage))
+	{
+		failure->message = damage.message;
+		failure->hint = damage.hint;
+	}
 
 	len = pg_mbcliplen(failure->message, strlen(failure->message), sizeof(message) - 1);
 	memcpy(message, failure->message, len);
@@ -405,6 +420,10 @@ attempt(Piece piece, int64 *result)
 	{
 		switch (piece)
 		{
+			case PIECE_CHECK:
+				cfp_damage_check();
+				tables_checked = true;
+				break;
 			case PIECE_LOOK:
 				*result = look();
 				break;
@@ -619,6 +638,8 @@ turn(TimestampTz *next)
 	did = serve_requests();
 	if (flush_due(now, next))
 		did = attempt(PIECE_FLUSH, &result) || true;
+	if (!tables_checked && retry_allowed(PIECE_CHECK, now, next))
+		did = attempt(PIECE_CHECK, &result) || true;
 	if (reconcile_due(now, next))
 		did = attempt(PIECE_RECONCILE, &result) || true;
 	serve_close(now, next, &did);
