@@ -248,32 +248,35 @@ scan_days(DayCallback callback, void *arg)
 	table_close(days, AccessShareLock);
 }
 
-/* The first date of those that a close beginning now may close. */
-static void
-first_open(const Datum *values, const bool *nulls, void *arg)
-{
-	DateADT    *from = arg;
-	DateADT		date = DatumGetDateADT(values[DAYS_DATE - 1]);
-
-	if (!nulls[DAYS_FINISHED - 1])
-		*from = Max(*from, date + 1);
-	else
-		*from = Min(*from, date);
-}
-
+/* What is about to be closed: dates from the first unfinished one on. */
 typedef struct Closed
 {
-	DateADT		from;
+	DateADT		last_finished;
+	DateADT		first_unfinished;
 	ReturnSetInfo *result;
 	int64		rows;
 } Closed;
 
 static void
+note_closed(const Datum *values, const bool *nulls, void *arg)
+{
+	Closed	   *closed = arg;
+	DateADT		date = DatumGetDateADT(values[DAYS_DATE - 1]);
+
+	if (!nulls[DAYS_FINISHED - 1])
+		closed->last_finished = date;
+	else
+		closed->first_unfinished = Min(closed->first_unfinished, date);
+}
+
+static void
 give_closed(const Datum *values, const bool *nulls, void *arg)
 {
 	Closed	   *closed = arg;
+	DateADT		date = DatumGetDateADT(values[DAYS_DATE - 1]);
 
-	if (nulls[DAYS_FINISHED - 1] || DatumGetDateADT(values[DAYS_DATE - 1]) < closed->from)
+	if (nulls[DAYS_FINISHED - 1] ||
+		(date <= closed->last_finished && date < closed->first_unfinished))
 		return;
 	tuplestore_putvalues(closed->result->setResult, closed->result->setDesc,
 						 (Datum *) values, (bool *) nulls);
@@ -284,7 +287,7 @@ give_closed(const Datum *values, const bool *nulls, void *arg)
 Datum
 cfp_close_day(PG_FUNCTION_ARGS)
 {
-	Closed		closed = {.from = DATEVAL_NOBEGIN};
+	Closed		closed = {.last_finished = DATEVAL_NOBEGIN, .first_unfinished = DATEVAL_NOEND};
 	CfpDatabase *db;
 	DateADT		open_date;
 	TimestampTz next_end_of_open;
@@ -293,7 +296,7 @@ cfp_close_day(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	closed.result = (ReturnSetInfo *) fcinfo->resultinfo;
 
-	scan_days(first_open, &closed.from);
+	scan_days(note_closed, &closed);
 	(void) cfp_request(CFP_REQUEST_CLOSE);
 	scan_days(give_closed, &closed);
 	if (closed.rows > 0)

@@ -65,7 +65,7 @@ static CfpStatement records_reset = {
 
 static CfpStatement files_switch = {
 	.sql = "UPDATE @schema@.cfp_state SET date = $1, file = 0, length = 0, counter = 0, at = now()"
-	" WHERE name = 'files'",
+	" WHERE name = 'files' AND date IS NOT NULL",
 	.nargs = 1,
 	.argtypes = {DATEOID},
 };
