@@ -324,14 +324,21 @@ static char *
 begin(DateADT date, int64 *bytes)
 {
 	CfpManifest manifest;
+	char	   *problem;
 	char	   *dir = NULL;
 
 	cfp_worker_begin(false, false);
-	if (cfp_read_manifest(date, &manifest, NULL) &&
+	if (cfp_read_manifest(date, &manifest, &problem) &&
 		manifest.timeline == GetWALInsertionTimeLine())
 		*bytes = cfp_backup_bytes(&manifest);
 	else
 	{
+		if (manifest.foreign)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("directory \"%s\" has a backup of another database", cfp_date_dir(date)),
+					 errdetail_internal("%s", problem),
+					 errhint("Move the directory away.")));
 		cfp_require_instance_lock(date);
 		dir = MemoryContextStrdup(cfp_worker_context, cfp_make_date_dir(date));
 		remove_file(file_path(dir, CFP_MANIFEST_FILE, false));

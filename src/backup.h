@@ -26,6 +26,8 @@ typedef enum CfpBackupKind
 
 typedef struct CfpManifest
 {
+	bool		foreign;		/* of another cluster or database; then nothing
+								 * else is known */
 	DateADT		date;
 	CfpBackupKind history_kind;
 	DateADT		builds_on;		/* of kind DAY: date of the backup before it */
@@ -53,8 +55,8 @@ extern List *cfp_list_backups(void);
 
 /*
  * manifest.c: read the manifest of a date.  False when there is none, or it
- * is damaged or of another database; then *problem, if asked for, is NULL or
- * a message (palloc'd).  Needs a transaction.
+ * is damaged or foreign; then *problem, if asked for, is NULL or a message
+ * (palloc'd).  Needs a transaction.
  */
 extern bool cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem);
 

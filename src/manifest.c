@@ -243,9 +243,10 @@ parse(jsonc_object *root, DateADT date, CfpManifest *manifest)
 
 	if (member_int(root, "format") != FORMAT)
 		return psprintf("Its format is not %d, the one this version of cfp knows.", FORMAT);
-	if (strcmp(member_string(root, "system_identifier"),
-			   psprintf(UINT64_FORMAT, GetSystemIdentifier())) != 0 ||
-		member_int(root, "database_oid") != MyDatabaseId)
+	manifest->foreign = strcmp(member_string(root, "system_identifier"),
+							   psprintf(UINT64_FORMAT, GetSystemIdentifier())) != 0 ||
+		member_int(root, "database_oid") != MyDatabaseId;
+	if (manifest->foreign)
 		return psprintf("It is of database \"%s\" (oid %lld) of the server with system identifier %s.",
 						pnstrdup(member_string(root, "database"), NAMEDATALEN),
 						(long long) member_int(root, "database_oid"),
@@ -283,10 +284,10 @@ cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 
 	if (problem != NULL)
 		*problem = NULL;
+	memset(manifest, 0, sizeof(*manifest));
 	if (text == NULL)
 		return false;
 
-	memset(manifest, 0, sizeof(*manifest));
 	tokener = json_tokener_new();
 	root = json_tokener_parse_ex(tokener, text, len);
 	if (json_tokener_get_error(tokener) != json_tokener_success)

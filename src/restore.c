@@ -38,7 +38,8 @@
 #include "commands/copy.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
-#include "libpq/pqformat.h"
+#include "mb/pg_wchar.h"
+#include "port/pg_bswap.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "storage/lmgr.h"
@@ -58,7 +59,8 @@
 #include "record.h"
 #include "tables.h"
 
-#define BATCH_ROWS			1000	/* handed to the table at once */
+#define BATCH_ROWS			1000	/* handed to the table at once, at most */
+#define BATCH_BYTES			(1024 * 1024)	/* and so much memory, roughly */
 #define PROGRESS_ROWS		10000	/* between two reports */
 
 PG_FUNCTION_INFO_V1(cfp_verify_backup);
@@ -497,10 +499,7 @@ static CopyFromState
 begin_copy(Relation rel)
 {
 	List	   *columns = NIL;
-	List	   *options = list_make2(makeDefElem("format", (Node *) makeString("binary"), -1),
-									 makeDefElem("encoding",
-												 (Node *) makeString(unconstify(char *, GetDatabaseEncodingName())),
-												 -1));
+	List	   *options = list_make1(makeDefElem("format", (Node *) makeString("binary"), -1));
 
 	for (int i = 0; i < CFP_NCOLS; i++)
 		columns = lappend(columns, makeString(NameStr(TupleDescAttr(RelationGetDescr(rel), i)->attname)));
@@ -557,7 +556,7 @@ load_table(Restore *restore, const CfpManifest *manifest, const char *name,
 		MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 		int			n = 0;
 
-		while (n < BATCH_ROWS)
+		while (n < BATCH_ROWS && MemoryContextMemAllocated(CurrentMemoryContext, false) < BATCH_BYTES)
 		{
 			TupleTableSlot *slot = slots[n];
 
@@ -636,8 +635,13 @@ cfp_restore_backup_job(const CfpJobArgs *args)
 
 	lock_tables();
 	if (compare)
+	{
 		look_for_newer(&restore, args->discard_newer);
+		tuplesort_end(restore.known);
+	}
 
+	/* COPY's binary format is in the client's encoding. */
+	cfp_set_local("client_encoding", GetDatabaseEncodingName());
 	tables = *cfp_tables();
 	cfp_statement_run(restore.broken ? &truncate_latest : &truncate_both, NULL, NULL);
 	load_table(&restore, manifest, CFP_LATEST_BACKUP, &manifest->latest, tables.latest, false);

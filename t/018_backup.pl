@@ -272,6 +272,8 @@ my %losses = (
 	'rows changed' => q{UPDATE storage_history SET data = '{"by": "hand"}' WHERE key = 'v' AND collection_name = 'c'});
 foreach my $loss (sort keys %losses)
 {
+	# the file's encoding is the database's
+	setting('client_encoding', $loss =~ /history/ ? 'LATIN1' : undef);
 	sql($losses{$loss});
 	is(sql(q{SELECT cfp_restore_backup('2020-02-29')}), $rows, "$loss: restored");
 	restored_ok('first', $loss);
@@ -510,6 +512,17 @@ sql('SELECT pg_reload_conf()');
 end_backup('2020-05-02');
 like(sql(q{SELECT cfp_verify_backup('2020-05-02')}), qr/^\d+$/, 'with space it is made');
 
+# A backup of another database is in its place.
+mkdir path('2020-05-02', '') =~ s/05-02/05-20/r;
+copy(path('2020-05-02', 'manifest.json'), path('2020-05-20', 'manifest.json'));
+rewrite(path('2020-05-20', 'manifest.json'), $manifests{'of another server'}[0]);
+begin_backup('2020-05-20');
+wait_true($node, q{SELECT error IS NOT NULL FROM cfp.storage_days WHERE date = '2020-05-20'});
+like(sql(q{SELECT error FROM storage_days WHERE date = '2020-05-20'}), qr/has a backup of another database/, "another database's backup stays");
+move(path('2020-05-20', ''), path('2020-05-02', '') =~ s/2020-05-02.*/elsewhere/r);
+end_backup('2020-05-20');
+like(sql(q{SELECT cfp_verify_backup('2020-05-20')}), qr/^\d+$/, 'when it is moved away the backup is made');
+
 # Killed.
 my $day = 3;
 foreach my $point ('backup_written', 'backup_renamed')
@@ -560,6 +573,8 @@ foreach my $table ('storage_history', 'storage_latest')
 	open my $fh, '+<:raw', $node->data_dir . "/$file" or die $!;
 	print $fh "\xaa" x 8192;
 	close $fh;
+	# else the index alone might answer what is newer
+	unlink $node->data_dir . "/${file}_vm";
 	$node->start;
 	wait_worker($node);
 	state_is($node, 'postgres', "SELECT count(data) FROM $table", 'XX001', qr/invalid page/, "$table is damaged");
@@ -591,8 +606,11 @@ log_ok(
 	qr/ERROR:  cfp_restore_backup\(\).*/,
 	qr/ERROR:  deadlock|ERROR:  canceling statement due to user request/,
 	qr/ERROR:  permission denied for function/,
+	qr/ERROR:  the date must/,
+	qr/WARNING:  cfp: day files are not written: less than cfp.min_free_space/,
+	qr/FATAL:  lock file "postmaster.pid" already exists/,
 	qr/WARNING:  the backup (?:builds on|has no)/,
-	qr/WARNING:  cfp: close of day failed: could not back up 2020-05-0[12]/,
+	qr/WARNING:  cfp: close of day failed: could not back up 2020-05-(?:01|02|20)/,
 	qr/(?:ERROR|WARNING):  .*(?:invalid page|page verification)/,
 	qr/terminating connection because of crash of another server process/,
 	qr/FATAL:  the database system is (?:in recovery mode|starting up|not yet accepting connections)/,
