@@ -225,6 +225,13 @@ CREATE FUNCTION @extschema@.cfp_store(
 COMMENT ON FUNCTION @extschema@.cfp_store(text, jsonb, text, text, text, timestamptz, text, integer)
 	IS 'store a record of an item, its value a string or an untyped parameter; returns its version';
 
+CREATE FUNCTION @extschema@.cfp_store_many(
+	key text, items jsonb, collection_name text DEFAULT NULL, username text DEFAULT NULL)
+	RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION @extschema@.cfp_store_many(text, jsonb, text, text)
+	IS 'store records of many items of a collection, all or none: {item_name: {"data", "value", "ts", "expected_version"}}; returns how many';
+
 CREATE FUNCTION @extschema@.cfp_delete(
 	key text, item_name text DEFAULT NULL, collection_name text DEFAULT NULL,
 	ts timestamptz DEFAULT NULL, username text DEFAULT NULL, expected_version integer DEFAULT NULL)
@@ -298,6 +305,13 @@ CREATE FUNCTION @extschema@.cfp_get_key(key text)
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 1000;
 COMMENT ON FUNCTION @extschema@.cfp_get_key(text)
 	IS 'all collections of a key: {collection_name: {item_name: record}}';
+
+CREATE FUNCTION @extschema@.cfp_get_many(
+	key text, item_names text[], collection_name text DEFAULT NULL)
+	RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 50;
+COMMENT ON FUNCTION @extschema@.cfp_get_many(text, text[], text)
+	IS 'newest records of some items of a collection: {item_name: record}, absent and deleted ones left out';
 
 CREATE FUNCTION @extschema@.cfp_get_collection_json(
 	key text, collection_name text DEFAULT NULL, if_none_match text DEFAULT NULL)

@@ -62,53 +62,36 @@ PG_FUNCTION_INFO_V1(cfp_next_end_of_day);
  * ----------
  */
 
-/* A text argument; NULL is the empty string.  The bytes belong to the caller. */
-static inline const char *
-name_argument(FunctionCallInfo fcinfo, int n, int *len)
-{
-	text	   *arg;
-
-	if (PG_ARGISNULL(n))
-	{
-		*len = 0;
-		return "";
-	}
-	arg = PG_GETARG_TEXT_PP(n);
-	*len = VARSIZE_ANY_EXHDR(arg);
-	return VARDATA_ANY(arg);
-}
-
-/* The same where NULL means not given. */
-static const char *
-optional_argument(FunctionCallInfo fcinfo, int n, int *len)
+const char *
+cfp_optional_argument(FunctionCallInfo fcinfo, int n, int *len)
 {
 	if (PG_ARGISNULL(n))
 	{
 		*len = 0;
 		return NULL;
 	}
-	return name_argument(fcinfo, n, len);
+	return cfp_name_argument(fcinfo, n, len);
 }
 
 static inline void
 item_arguments(FunctionCallInfo fcinfo, int key, int item, int collection,
 			   CfpItemName *name)
 {
-	name->in.key = name_argument(fcinfo, key, &name->in.key_len);
-	name->in.collection = name_argument(fcinfo, collection, &name->in.collection_len);
-	name->item = name_argument(fcinfo, item, &name->item_len);
+	name->in.key = cfp_name_argument(fcinfo, key, &name->in.key_len);
+	name->in.collection = cfp_name_argument(fcinfo, collection, &name->in.collection_len);
+	name->item = cfp_name_argument(fcinfo, item, &name->item_len);
 }
 
 /* The key is argument 0, the collection name argument 1. */
 static inline void
 collection_arguments(FunctionCallInfo fcinfo, CfpCollectionName *name)
 {
-	name->key = name_argument(fcinfo, 0, &name->key_len);
-	name->collection = name_argument(fcinfo, 1, &name->collection_len);
+	name->key = cfp_name_argument(fcinfo, 0, &name->key_len);
+	name->collection = cfp_name_argument(fcinfo, 1, &name->collection_len);
 }
 
-static void
-require_key(FunctionCallInfo fcinfo)
+void
+cfp_require_key(FunctionCallInfo fcinfo)
 {
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -172,7 +155,7 @@ static void
 special_arguments(FunctionCallInfo fcinfo, int ts, int username, CfpFields *fields)
 {
 	int			len;
-	const char *str = optional_argument(fcinfo, username, &len);
+	const char *str = cfp_optional_argument(fcinfo, username, &len);
 
 	cfp_special_fields(fields, PG_ARGISNULL(ts) ? 0 : PG_GETARG_TIMESTAMPTZ(ts),
 					   PG_ARGISNULL(ts), str, len);
@@ -192,7 +175,7 @@ store(FunctionCallInfo fcinfo, Oid value_type)
 	bool		conditional;
 
 	cfp_require_preload();
-	require_key(fcinfo);
+	cfp_require_key(fcinfo);
 	item_arguments(fcinfo, 0, 2, 3, &name);
 	cfp_check_names(&name);
 	conditional = expected_version_argument(fcinfo, 7, &expected);
@@ -249,7 +232,7 @@ cfp_delete(PG_FUNCTION_ARGS)
 	int32		version;
 
 	cfp_require_preload();
-	require_key(fcinfo);
+	cfp_require_key(fcinfo);
 	item_arguments(fcinfo, 0, 1, 2, &name);
 	cfp_check_names(&name);
 	if (!expected_version_argument(fcinfo, 5, &expected))
@@ -299,12 +282,12 @@ cfp_delete_collection(PG_FUNCTION_ARGS)
 	int64		deleted = 0;
 
 	cfp_require_preload();
-	require_key(fcinfo);
+	cfp_require_key(fcinfo);
 	collection_arguments(fcinfo, &name.in);
 	cfp_check_names(&name);
 	cfp_check_privilege(ACL_DELETE);
 
-	username = optional_argument(fcinfo, 2, &username_len);
+	username = cfp_optional_argument(fcinfo, 2, &username_len);
 	cfp_read_collection(&name.in, &options, collect_item_name, &items);
 	foreach(lc, items)
 	{
@@ -542,8 +525,8 @@ cfp_items(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0) && limit != 0)
 	{
 		collection_arguments(fcinfo, &rows.name.in);
-		options.range.from = optional_argument(fcinfo, 2, &options.range.from_len);
-		options.range.to = optional_argument(fcinfo, 3, &options.range.to_len);
+		options.range.from = cfp_optional_argument(fcinfo, 2, &options.range.from_len);
+		options.range.to = cfp_optional_argument(fcinfo, 3, &options.range.to_len);
 		options.max_items = Max(limit, 0);
 		options.include_deleted = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5);
 		cfp_read_collection(&rows.name.in, &options, put_item_row, &rows);
@@ -755,7 +738,7 @@ cfp_get_key(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	cfp_check_privilege(ACL_SELECT);
 
-	name.key = name_argument(fcinfo, 0, &name.key_len);
+	name.key = cfp_name_argument(fcinfo, 0, &name.key_len);
 	collections = cfp_read_collections(name.key, name.key_len);
 	pairs = palloc(Max(list_length(collections), 1) * sizeof(CfpPair));
 	foreach(lc, collections)
@@ -870,7 +853,7 @@ cfp_get_collection_json(PG_FUNCTION_ARGS)
 	if (!own && !PG_ARGISNULL(2))
 	{
 		int			len;
-		const char *etag = name_argument(fcinfo, 2, &len);
+		const char *etag = cfp_name_argument(fcinfo, 2, &len);
 
 		if (etag_matches(&name, etag, len))
 			PG_RETURN_NULL();

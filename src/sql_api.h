@@ -13,6 +13,28 @@
 
 #include "utils/tuplestore.h"
 
+/* A text argument; NULL is the empty string.  The bytes belong to the caller. */
+static inline const char *
+cfp_name_argument(FunctionCallInfo fcinfo, int n, int *len)
+{
+	text	   *arg;
+
+	if (PG_ARGISNULL(n))
+	{
+		*len = 0;
+		return "";
+	}
+	arg = PG_GETARG_TEXT_PP(n);
+	*len = VARSIZE_ANY_EXHDR(arg);
+	return VARDATA_ANY(arg);
+}
+
+/* The same where NULL means not given. */
+extern const char *cfp_optional_argument(FunctionCallInfo fcinfo, int n, int *len);
+
+/* Throws 22004 when argument 0, the key, is NULL. */
+extern void cfp_require_key(FunctionCallInfo fcinfo);
+
 /* Throws 54000 when the names together are too long to be stored. */
 extern void cfp_check_names(const CfpItemName *name);
 
