@@ -29,6 +29,8 @@ start_cluster()
 		listen_addresses = ''
 		unix_socket_directories = '$work'
 		max_connections = 50
+		timezone = 'UTC'
+		cfp.min_free_space = 10MB
 	END
 	start_server
 	as_server_user psql -X -q -d postgres -c 'CREATE DATABASE demo'
