@@ -12,10 +12,12 @@ cfp_dir := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 DATA = $(notdir $(wildcard $(cfp_dir)/cfp--*.sql))
 OBJS = $(patsubst $(cfp_dir)/%.c,%.o,$(sort $(wildcard $(cfp_dir)/src/*.c)))
 
-PG_CPPFLAGS = -I$(cfp_dir)/src
+# Backups are compressed where the server is built with zstd (make with_zstd=no: never).
+with_zstd ?= $(if $(filter -lzstd,$(LIBS)),yes)
+PG_CPPFLAGS = -I$(cfp_dir)/src $(if $(filter yes,$(with_zstd)),-DCFP_ZSTD)
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers
 # Calls between cfp's own files are direct, not through the linkage table.
-SHLIB_LINK = -Wl,-Bsymbolic -ljson-c
+SHLIB_LINK = -Wl,-Bsymbolic -ljson-c $(if $(filter yes,$(with_zstd)),-lzstd)
 
 # cfp's code is never inlined into queries, so it has no use for LLVM bitcode.
 override with_llvm = no

@@ -129,18 +129,34 @@ COMMENT ON COLUMN @extschema@.cfp_state.name IS 'what the row is about: dirty (t
 COMMENT ON COLUMN @extschema@.cfp_state.system_identifier IS 'cluster the row belongs to';
 COMMENT ON COLUMN @extschema@.cfp_state.database_oid IS 'database the row belongs to';
 COMMENT ON COLUMN @extschema@.cfp_state.snapshot IS 'what the last flush, the day files, the last backup have seen';
-COMMENT ON COLUMN @extschema@.cfp_state.counter IS 'reconcile: raised by each transaction that changes the storage tables by hand; dirty: records flushed since the last close';
+COMMENT ON COLUMN @extschema@.cfp_state.counter IS 'reconcile: raised by each transaction that changes the storage tables by hand; dirty: records flushed since the last close; backup: raised when something else than stores has changed the history';
 COMMENT ON COLUMN @extschema@.cfp_state.date IS 'day: the last business date whose end was reached; files: the date of the day file; backup: the date of the backup';
 COMMENT ON COLUMN @extschema@.cfp_state.file IS 'files: number of the day file being written, 0 before the first of the date';
 COMMENT ON COLUMN @extschema@.cfp_state.length IS 'files: its length in bytes up to what the last flush has saved';
 COMMENT ON COLUMN @extschema@.cfp_state.at IS 'when the row was written';
+
+CREATE TABLE @extschema@.cfp_pruned (
+	key text COLLATE "C",
+	collection_name text COLLATE "C",
+	superseded_before timestamptz NOT NULL,
+	deleted_before timestamptz,
+	at timestamptz NOT NULL,
+	CONSTRAINT cfp_pruned_scope UNIQUE NULLS NOT DISTINCT (key, collection_name)
+);
+
+COMMENT ON TABLE @extschema@.cfp_pruned IS 'what cfp_prune_history was allowed to remove, so that it is not missed when a date directory is to go; not dumped';
+COMMENT ON COLUMN @extschema@.cfp_pruned.key IS 'in this key only; NULL: in all';
+COMMENT ON COLUMN @extschema@.cfp_pruned.collection_name IS 'in collections of this name only; NULL: in all';
+COMMENT ON COLUMN @extschema@.cfp_pruned.superseded_before IS 'records stored before, when their item has a newer one';
+COMMENT ON COLUMN @extschema@.cfp_pruned.deleted_before IS 'all records of deleted items, when stored before';
+COMMENT ON COLUMN @extschema@.cfp_pruned.at IS 'when it was last called';
 
 CREATE TABLE @extschema@.cfp_gate ();
 
 COMMENT ON TABLE @extschema@.cfp_gate IS 'always empty; its lock keeps stores and changes of the storage tables by hand apart';
 
 REVOKE ALL ON @extschema@.storage_history, @extschema@.storage_latest, @extschema@.storage_dirty,
-	@extschema@.storage_days, @extschema@.cfp_state, @extschema@.cfp_gate FROM PUBLIC;
+	@extschema@.storage_days, @extschema@.cfp_state, @extschema@.cfp_pruned, @extschema@.cfp_gate FROM PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_history', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_latest', '');
@@ -317,6 +333,18 @@ CREATE FUNCTION @extschema@.cfp_fold() RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 COMMENT ON FUNCTION @extschema@.cfp_fold() IS 'have the worker flush and fold now; returns the number of items';
 
+CREATE FUNCTION @extschema@.cfp_close_day() RETURNS SETOF @extschema@.storage_days
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000 ROWS 1;
+COMMENT ON FUNCTION @extschema@.cfp_close_day() IS 'have the worker close the business dates that are due now, backup included; returns their rows';
+
+CREATE FUNCTION @extschema@.cfp_prune_history(
+	older_than timestamptz DEFAULT NULL, keep_versions integer DEFAULT NULL,
+	key text DEFAULT NULL, collection_name text DEFAULT NULL, dry_run boolean DEFAULT false)
+	RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
+COMMENT ON FUNCTION @extschema@.cfp_prune_history(timestamptz, integer, text, text, boolean)
+	IS 'remove superseded records from storage_history; returns how many';
+
 CREATE FUNCTION @extschema@.cfp_warm(key text, collection_name text DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
 COMMENT ON FUNCTION @extschema@.cfp_warm(text, text) IS 'load a collection into the cache; returns the number of its items, deleted ones included, NULL when it cannot be cached';
@@ -325,8 +353,19 @@ CREATE FUNCTION @extschema@.cfp_evict(key text, collection_name text DEFAULT NUL
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10;
 COMMENT ON FUNCTION @extschema@.cfp_evict(text, text) IS 'drop a collection from the cache; false when it is not there or a transaction stores into it';
 
-REVOKE ALL ON FUNCTION @extschema@.cfp_flush(), @extschema@.cfp_fold(),
+REVOKE ALL ON FUNCTION @extschema@.cfp_flush(), @extschema@.cfp_fold(), @extschema@.cfp_close_day(),
+	@extschema@.cfp_prune_history(timestamptz, integer, text, text, boolean),
 	@extschema@.cfp_warm(text, text), @extschema@.cfp_evict(text, text) FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.cfp_verify_backup(date date) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.cfp_verify_backup(date) IS 'read the backup of a date and compare it with its manifest; returns the number of rows';
+
+CREATE FUNCTION @extschema@.cfp_restore_backup(date date, discard_newer boolean DEFAULT false) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.cfp_restore_backup(date, boolean) IS 'bring both storage tables back to the backup of a date; returns the number of rows';
+
+REVOKE ALL ON FUNCTION @extschema@.cfp_verify_backup(date), @extschema@.cfp_restore_backup(date, boolean) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.cfp_next_end_of_day(now timestamptz DEFAULT now()) RETURNS timestamptz
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
@@ -485,6 +524,49 @@ COMMENT ON FUNCTION @extschema@.cfp_current_trigger() IS 'makes INSERT, UPDATE a
 CREATE TRIGGER cfp_current INSTEAD OF INSERT OR UPDATE OR DELETE ON @extschema@.storage_current
 	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_current_trigger();
 COMMENT ON TRIGGER cfp_current ON @extschema@.storage_current IS 'INSERT stores, UPDATE stores if the version is still the one read, DELETE deletes';
+
+----------------------------------------------------------------------------
+-- Day files: looking at them, rebuilding from them
+----------------------------------------------------------------------------
+
+CREATE FUNCTION @extschema@.cfp_read_wal(date date) RETURNS SETOF @extschema@.storage_history
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000 ROWS 100000;
+COMMENT ON FUNCTION @extschema@.cfp_read_wal(date) IS 'the records in the day files of a date, as far as they are flushed';
+
+CREATE FUNCTION @extschema@.cfp_wal_files_rows(
+	OUT date date, OUT file text, OUT bytes bigint, OUT records bigint)
+	RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 100000 ROWS 100;
+COMMENT ON FUNCTION @extschema@.cfp_wal_files_rows() IS 'what cfp_wal_files shows';
+
+CREATE VIEW @extschema@.cfp_wal_files AS
+SELECT date, file, bytes, records FROM @extschema@.cfp_wal_files_rows();
+
+COMMENT ON VIEW @extschema@.cfp_wal_files IS 'the day files there are, as far as they are flushed; reads them to count their records';
+COMMENT ON COLUMN @extschema@.cfp_wal_files.date IS 'business date whose directory the file is in';
+COMMENT ON COLUMN @extschema@.cfp_wal_files.file IS 'name of the file';
+COMMENT ON COLUMN @extschema@.cfp_wal_files.bytes IS 'its size';
+COMMENT ON COLUMN @extschema@.cfp_wal_files.records IS 'its lines but the first, which says what the file is';
+
+CREATE FUNCTION @extschema@.cfp_rebuild_history_from_wal(date date) RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.cfp_rebuild_history_from_wal(date)
+	IS 'add the records of a date''s day files that storage_history has not got; returns how many';
+
+CREATE FUNCTION @extschema@.cfp_rebuild_history_from_wal(from_date date, to_date date) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'cfp_rebuild_history_from_wal_range' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.cfp_rebuild_history_from_wal(date, date)
+	IS 'the same for all dates from the first to the last that have day files';
+
+CREATE FUNCTION @extschema@.cfp_rebuild_latest_from_history() RETURNS bigint
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.cfp_rebuild_latest_from_history()
+	IS 'bring storage_latest up to the newest records of storage_history; returns the number of rows changed';
+
+REVOKE ALL ON FUNCTION @extschema@.cfp_read_wal(date), @extschema@.cfp_wal_files_rows(),
+	@extschema@.cfp_rebuild_history_from_wal(date), @extschema@.cfp_rebuild_history_from_wal(date, date),
+	@extschema@.cfp_rebuild_latest_from_history() FROM PUBLIC;
+REVOKE ALL ON @extschema@.cfp_wal_files FROM PUBLIC;
 
 ----------------------------------------------------------------------------
 -- Statistics

@@ -4,12 +4,13 @@
 \i :srcdir/sql/include/start.psql
 \set ECHO all
 
--- each object has a comment
+-- each object has a comment (17 lists the types of tables as well)
 SELECT pg_describe_object(d.classid, d.objid, 0) AS without_comment
 FROM pg_depend d
 WHERE d.refclassid = 'pg_extension'::regclass
 	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'cfp')
 	AND d.deptype = 'e'
+	AND d.classid <> 'pg_type'::regclass
 	AND obj_description(d.objid, d.classid::regclass::name) IS NULL
 ORDER BY 1;
 

@@ -26,12 +26,18 @@ SET cfp.timezone = 'Mars/Olympus';
 -- numbers
 SET cfp.batch_size = 0;
 SET cfp.batch_size = 'many';
+\set VERBOSITY sqlstate
 SET cfp.flush_interval = '10ms';
+\set VERBOSITY default
 SET cfp.flush_interval = '2min';
 SHOW cfp.flush_interval;
+\set VERBOSITY sqlstate
 SET cfp.max_wal_size = '1kB';
+\set VERBOSITY default
 SET cfp.retain_days = -1;
+\set VERBOSITY sqlstate
 SET cfp.min_free_space = '-1MB';
+\set VERBOSITY default
 SET cfp.wal_files = 'perhaps';
 SET cfp.backup_history = 'weekly';
 -- only at the start of the server

@@ -155,3 +155,16 @@ COMMIT;
 SELECT sum(cfp.cfp_store('many', jsonb_build_object('n', n), 'item ' || n, 'c' || n % 10, n)) FROM generate_series(1, 10000) n;
 SELECT count(*), sum(value_int), count(DISTINCT collection_name) FROM cfp.storage_current WHERE key = 'many';
 SELECT count(*), sum(value_int) FROM cfp.cfp_items('many', 'c3');
+
+-- timestamps in records read as the server's own JSON text of them
+SET TimeZone = 'UTC';
+CREATE TEMP TABLE times (ts timestamptz);
+INSERT INTO times VALUES ('0001-01-01 00:00+00'), ('0001-01-01 00:00+00'::timestamptz - interval '1 us'),
+	('9999-12-31 23:59:59.999999+00'), ('10000-01-01 00:00+00'), ('1999-12-31 23:59:59.5+00'),
+	('2000-01-01 00:00+00'), ('2000-02-29 12:00:00.000001+00'), ('4713-01-01 00:00+00 BC'), ('infinity'), ('-infinity');
+INSERT INTO times SELECT '0001-01-01 00:00+00'::timestamptz + g * interval '12 days 7:11:13.017' FROM generate_series(0, 300000, 97) g;
+INSERT INTO times SELECT '1890-01-01 00:00+00'::timestamptz + g * interval '1000 us' FROM generate_series(0, 2000) g;
+SELECT count(cfp.cfp_store('times', '{}', ts::text, ts => ts)) > 5000 AS stored FROM times;
+SELECT ts, cfp.cfp_get('times', ts::text) -> 'timestamp' AS read
+FROM times WHERE cfp.cfp_get('times', ts::text) -> 'timestamp' IS DISTINCT FROM to_jsonb(ts);
+RESET TimeZone;

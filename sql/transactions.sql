@@ -135,7 +135,8 @@ DROP FUNCTION note_order;
 -- parallel query: functions run in the leader
 BEGIN;
 SELECT cfp.cfp_store('tx', '{}', 'parallel', 'c', 1);
-SET LOCAL force_parallel_mode = on;
+-- its name depends on the server's version
+SELECT set_config(name, 'on', true) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
 SET LOCAL parallel_setup_cost = 0;
 SELECT cfp.cfp_get_value('tx', 'parallel', 'c');
 SELECT count(*) FROM cfp.storage_current WHERE key = 'tx' AND collection_name = 'many';

@@ -791,6 +791,7 @@ find_victim(const CfpCollection *except, uint64 *generation)
 	uint64		best_use = 0;
 	int			seen = 0;
 
+	*generation = 0;
 	LWLockAcquire(&control->free_lock, LW_SHARED);
 	first = control->hand ? control->hand : control->made;
 	LWLockRelease(&control->free_lock);

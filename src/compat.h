@@ -9,8 +9,12 @@
 #define CFP_COMPAT_H
 
 #include "access/genam.h"
+#include "common/jsonapi.h"
+#include "common/relpath.h"
 #include "executor/executor.h"
+#include "mb/pg_wchar.h"
 #include "utils/datetime.h"
+#include "utils/rel.h"
 
 static inline IndexScanDesc
 cfp_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
@@ -43,6 +47,30 @@ cfp_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot, EState *est
 	(void) ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false);
 #else
 	(void) ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
+/* A lexer of text in the server's encoding, that makes strings of escapes. */
+static inline JsonLexContext *
+cfp_make_json_lexer(char *text, int len)
+{
+#if PG_VERSION_NUM >= 170000
+	return makeJsonLexContextCstringLen(NULL, text, len, GetDatabaseEncoding(), true);
+#else
+	return makeJsonLexContextCstringLen(text, len, GetDatabaseEncoding(), true);
+#endif
+}
+
+/* The relation's file, as errors name it; palloc'd. */
+static inline char *
+cfp_relation_path(Relation rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return pstrdup(relpathperm(rel->rd_locator, MAIN_FORKNUM).str);
+#elif PG_VERSION_NUM >= 160000
+	return relpathperm(rel->rd_locator, MAIN_FORKNUM);
+#else
+	return relpathperm(rel->rd_node, MAIN_FORKNUM);
 #endif
 }
 

@@ -115,6 +115,8 @@ entry_init(CfpDatabase *db, Oid dboid)
 	db->last_fold = 0;
 	db->last_error_at = 0;
 	db->last_error[0] = '\0';
+	db->open_date = 0;
+	db->next_end = 0;
 	db->dirty_items = -1;
 	db->wal_behind = 0;
 	db->wal_error_at = 0;

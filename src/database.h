@@ -163,6 +163,8 @@ typedef struct CfpDatabase
 	TimestampTz last_fold;
 	TimestampTz last_error_at;
 	char		last_error[256];
+	DateADT		open_date;		/* the next to be closed; with next_end */
+	TimestampTz next_end;		/* when; 0: no worker has found out yet */
 	int64		dirty_items;	/* rows of storage_dirty, -1 unknown */
 	int64		wal_behind;		/* flushed records not in the day files */
 	TimestampTz wal_error_at;	/* 0: none now */

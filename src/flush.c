@@ -63,6 +63,7 @@
 #include "utils/snapmgr.h"
 #include "utils/xid8.h"
 
+#include "backup.h"
 #include "compat.h"
 #include "day_files.h"
 #include "record.h"
@@ -211,9 +212,9 @@ static CfpStatement dirty_complete = {
 	"  ON l.key = h.key AND l.collection_name = h.collection_name AND l.item_name = h.item_name"
 	" WHERE l.version IS NULL OR l.version < h.version OR (l.version = h.version AND"
 	"  (l.data, l.value_int, l.value_float, l.value_string, l.\"timestamp\", l.status,"
-	"   l.status_int, l.username, l.updated_at) IS DISTINCT FROM"
+	"   l.status_int, l.username, l.updated_at, l.txid) IS DISTINCT FROM"
 	"  (h.data, h.value_int, h.value_float, h.value_string, h.\"timestamp\", h.status,"
-	"   h.status_int, h.username, h.updated_at))"
+	"   h.status_int, h.username, h.updated_at, h.txid))"
 	" ON CONFLICT DO NOTHING",
 };
 
@@ -599,6 +600,7 @@ cfp_reconcile_run(void)
 	cfp_statement_run(&history_freeze, NULL, NULL);
 	cfp_statement_run(&dirty_complete, NULL, NULL);
 	cfp_statement_run(&mark_clear, NULL, NULL);
+	cfp_backup_break_chain();
 	dirty_items = count_dirty();
 	cfp_worker_commit();
 	cfp_worker_dirty_items(dirty_items);

@@ -38,14 +38,17 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/index.h"
+#include "catalog/pg_am.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -72,23 +75,41 @@
 
 /* ---------- writing ---------- */
 
+/* Rows to insert: of the one form or of the other. */
+typedef struct InsertRows
+{
+	const CfpHistoryRow *records;
+	const CfpHistoryColumns *const *columns;
+	int			nrows;
+	FullTransactionId txid;
+} InsertRows;
+
 static void
-fill_slot(TupleTableSlot *slot, const CfpHistoryRow *row, uint64 txid)
+fill_slot(TupleTableSlot *slot, const InsertRows *rows, int n)
 {
 	int			natts = slot->tts_tupleDescriptor->natts;
 
 	ExecClearTuple(slot);
 	for (int i = CFP_NCOLS; i < natts; i++)
 		slot->tts_isnull[i] = true;
-	slot->tts_values[CFP_COL_KEY] = PointerGetDatum(row->key);
-	slot->tts_values[CFP_COL_COLLECTION] = PointerGetDatum(row->collection);
-	slot->tts_values[CFP_COL_ITEM] = PointerGetDatum(row->item);
-	slot->tts_isnull[CFP_COL_KEY] = false;
-	slot->tts_isnull[CFP_COL_COLLECTION] = false;
-	slot->tts_isnull[CFP_COL_ITEM] = false;
-	cfp_record_to_row(row->record, slot->tts_values, slot->tts_isnull);
-	slot->tts_values[CFP_COL_TXID] =
-		FullTransactionIdGetDatum(FullTransactionIdFromU64(txid));
+	if (rows->records != NULL)
+	{
+		const CfpHistoryRow *row = &rows->records[n];
+
+		slot->tts_values[CFP_COL_KEY] = PointerGetDatum(row->key);
+		slot->tts_values[CFP_COL_COLLECTION] = PointerGetDatum(row->collection);
+		slot->tts_values[CFP_COL_ITEM] = PointerGetDatum(row->item);
+		slot->tts_isnull[CFP_COL_KEY] = false;
+		slot->tts_isnull[CFP_COL_COLLECTION] = false;
+		slot->tts_isnull[CFP_COL_ITEM] = false;
+		cfp_record_to_row(row->record, slot->tts_values, slot->tts_isnull);
+	}
+	else
+	{
+		memcpy(slot->tts_values, rows->columns[n]->values, sizeof(rows->columns[n]->values));
+		memcpy(slot->tts_isnull, rows->columns[n]->nulls, sizeof(rows->columns[n]->nulls));
+	}
+	slot->tts_values[CFP_COL_TXID] = FullTransactionIdGetDatum(rows->txid);
 	slot->tts_isnull[CFP_COL_TXID] = false;
 	ExecStoreVirtualTuple(slot);
 }
@@ -120,23 +141,169 @@ has_own_constraints(Relation rel)
 	return false;
 }
 
-static void
-insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
+/*
+ * What inserting needs to know of the history: remembered, since looking it
+ * up would cost a tenth of a store, until the table or an index of it is
+ * invalidated.  The lock that a store takes on the table accepts the
+ * invalidations that concern it.
+ */
+#define MAX_PLAIN_INDEXES	8
+
+typedef struct InsertTarget
 {
-	EState	   *estate = CreateExecutorState();
-	MemoryContext batch_cxt = GetPerTupleMemoryContext(estate);
+	Oid			relid;			/* InvalidOid: not known */
+	bool		plain;			/* indexes are btrees of mere columns, and the
+								 * table demands nothing of its own: no
+								 * executor is needed */
+	bool		constraints;
+	bool		generated;
+	int			nindexes;
+	Oid			indexes[MAX_PLAIN_INDEXES];
+	IndexInfo  *infos[MAX_PLAIN_INDEXES];
+	AttrNumber	max_attr;		/* the last column in any of them */
+	MemoryContext context;		/* of infos */
+} InsertTarget;
+
+static InsertTarget target;
+static uint64 target_invalidations = 0;
+
+static void
+target_invalidate(Datum arg, Oid relid)
+{
+	bool		mine = !OidIsValid(relid) || relid == target.relid;
+
+	for (int i = 0; i < target.nindexes; i++)
+		mine |= relid == target.indexes[i];
+	if (mine)
+		target.relid = InvalidOid;
+	target_invalidations++;
+}
+
+/* The table's indexes, into the target; false when one is not plain. */
+static bool
+look_up_indexes(Relation rel)
+{
+	List	   *list = RelationGetIndexList(rel);
+	ListCell   *lc;
+	bool		plain = true;
+
+	target.nindexes = 0;
+	target.max_attr = 0;
+	foreach(lc, list)
+	{
+		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+		IndexInfo  *info = BuildIndexInfo(index);
+
+		if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indimmediate ||
+			info->ii_Expressions != NIL || info->ii_Predicate != NIL ||
+			info->ii_ExclusionOps != NULL || target.nindexes == MAX_PLAIN_INDEXES)
+			plain = false;
+		else if (info->ii_ReadyForInserts)
+		{
+			target.indexes[target.nindexes] = RelationGetRelid(index);
+			target.infos[target.nindexes++] = info;
+			for (int i = 0; i < info->ii_NumIndexAttrs; i++)
+				target.max_attr = Max(target.max_attr, info->ii_IndexAttrNumbers[i]);
+		}
+		index_close(index, NoLock);
+	}
+	list_free(list);
+	return plain;
+}
+
+static void
+look_up_target(Relation rel)
+{
+	static bool registered = false;
+	uint64		invalidations;
+	MemoryContext old;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(target_invalidate, (Datum) 0);
+		registered = true;
+	}
+	if (target.context == NULL)
+		target.context = AllocSetContextCreate(CacheMemoryContext, "cfp insert target",
+											   ALLOCSET_SMALL_SIZES);
+	target.relid = InvalidOid;
+	MemoryContextReset(target.context);
+
+	old = MemoryContextSwitchTo(target.context);
+	invalidations = target_invalidations;
+	target.constraints = has_own_constraints(rel);
+	target.generated = rel->rd_att->constr && rel->rd_att->constr->has_generated_stored;
+	target.plain = look_up_indexes(rel) && !target.constraints && !target.generated;
+	MemoryContextSwitchTo(old);
+
+	/* What came meanwhile is for the next look-up: the locks are held. */
+	if (invalidations == target_invalidations)
+		target.relid = RelationGetRelid(rel);
+}
+
+static void
+insert_index_entries(Relation rel, Relation *indexes, TupleTableSlot *slot)
+{
+	slot_getsomeattrs(slot, target.max_attr);
+	for (int i = 0; i < target.nindexes; i++)
+	{
+		IndexInfo  *info = target.infos[i];
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+
+		for (int k = 0; k < info->ii_NumIndexAttrs; k++)
+		{
+			int			column = info->ii_IndexAttrNumbers[k] - 1;
+
+			values[k] = slot->tts_values[column];
+			isnull[k] = slot->tts_isnull[column];
+		}
+		(void) index_insert(indexes[i], values, isnull, &slot->tts_tid, rel,
+							info->ii_Unique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+							false, info);
+	}
+}
+
+/*
+ * Two ways into the indexes: straight, when all is plain, else the
+ * executor's.  Like the table's lock, the indexes' are kept to the end.
+ */
+static void
+insert_rows(Relation rel, const InsertRows *rows)
+{
+	int			nrows = rows->nrows;
+	MemoryContext batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp insert",
+													ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_cxt;
-	ResultRelInfo *target = makeNode(ResultRelInfo);
+	EState	   *estate = NULL;
+	ResultRelInfo *result_rel = NULL;
+	Relation	indexes[MAX_PLAIN_INDEXES];
 	BulkInsertState bistate = nrows >= BULK_ROWS ? GetBulkInsertState() : NULL;
 	CommandId	cid = GetCurrentCommandId(true);
-	uint64		txid = U64FromFullTransactionId(GetTopFullTransactionId());
 	int			nslots = Min(nrows, BATCH_ROWS);
 	TupleTableSlot **slots = palloc(nslots * sizeof(TupleTableSlot *));
-	bool		constraints = has_own_constraints(rel);
-	bool		generated = rel->rd_att->constr && rel->rd_att->constr->has_generated_stored;
 
-	InitResultRelInfo(target, rel, 0, NULL, 0);
-	ExecOpenIndices(target, false);
+	bool		plain;
+	bool		constraints;
+	bool		generated;
+
+	if (target.relid != RelationGetRelid(rel))
+		look_up_target(rel);
+	plain = target.plain;
+	constraints = target.constraints;
+	generated = target.generated;
+	if (plain)
+	{
+		for (int i = 0; i < target.nindexes; i++)
+			indexes[i] = index_open(target.indexes[i], RowExclusiveLock);
+	}
+	else
+	{
+		estate = CreateExecutorState();
+		result_rel = makeNode(ResultRelInfo);
+		InitResultRelInfo(result_rel, rel, 0, NULL, 0);
+		ExecOpenIndices(result_rel, false);
+	}
 	for (int i = 0; i < nslots; i++)
 		slots[i] = table_slot_create(rel, NULL);
 
@@ -148,23 +315,30 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 		old_cxt = MemoryContextSwitchTo(batch_cxt);
 		for (int i = 0; i < n; i++)
 		{
-			fill_slot(slots[i], &rows[done + i], txid);
+			fill_slot(slots[i], rows, done + i);
 			slots[i]->tts_tableOid = RelationGetRelid(rel);
 			if (generated)
-				ExecComputeStoredGenerated(target, estate, slots[i], CMD_INSERT);
+				ExecComputeStoredGenerated(result_rel, estate, slots[i], CMD_INSERT);
 			if (constraints)
-				ExecConstraints(target, slots[i], estate);
+				ExecConstraints(result_rel, slots[i], estate);
 		}
 		if (n == 1)
 			table_tuple_insert(rel, slots[0], cid, 0, bistate);
 		else
 			table_multi_insert(rel, slots, n, cid, 0, bistate);
 		for (int i = 0; i < n; i++)
-			cfp_insert_index_tuples(target, slots[i], estate);
+		{
+			if (plain)
+				insert_index_entries(rel, indexes, slots[i]);
+			else
+				cfp_insert_index_tuples(result_rel, slots[i], estate);
+		}
 		MemoryContextSwitchTo(old_cxt);
 		for (int i = 0; i < n; i++)
 			ExecClearTuple(slots[i]);
-		ResetPerTupleExprContext(estate);
+		MemoryContextReset(batch_cxt);
+		if (estate != NULL)
+			ResetPerTupleExprContext(estate);
 		CHECK_FOR_INTERRUPTS();
 	}
 	PopActiveSnapshot();
@@ -175,10 +349,18 @@ insert_rows(Relation rel, const CfpHistoryRow *rows, int nrows)
 	for (int i = 0; i < nslots; i++)
 		ExecDropSingleTupleTableSlot(slots[i]);
 	pfree(slots);
-	/* Like the table's, the indexes' locks are kept to the end. */
-	for (int i = 0; i < target->ri_NumIndices; i++)
-		index_close(target->ri_IndexRelationDescs[i], NoLock);
-	FreeExecutorState(estate);
+	if (plain)
+	{
+		for (int i = 0; i < target.nindexes; i++)
+			index_close(indexes[i], NoLock);
+	}
+	else
+	{
+		for (int i = 0; i < result_rel->ri_NumIndices; i++)
+			index_close(result_rel->ri_IndexRelationDescs[i], NoLock);
+		FreeExecutorState(estate);
+	}
+	MemoryContextDelete(batch_cxt);
 }
 
 void
@@ -188,10 +370,12 @@ cfp_history_insert(const CfpHistoryRow *rows, int nrows)
 	Oid			pkey = tables->history_pkey;
 	Relation	rel = table_open(tables->history, NoLock);
 	MemoryContext cxt = CurrentMemoryContext;
+	InsertRows	insert = {.records = rows,.nrows = nrows};
 
+	insert.txid = GetTopFullTransactionId();
 	PG_TRY();
 	{
-		insert_rows(rel, rows, nrows);
+		insert_rows(rel, &insert);
 	}
 	PG_CATCH();
 	{
@@ -286,6 +470,12 @@ slot_text(TupleTableSlot *slot, int column)
 	return DatumGetTextPP(slot->tts_values[column]);
 }
 
+static inline bool
+text_is(const text *t, const char *name, int len)
+{
+	return VARSIZE_ANY_EXHDR(t) == len && memcmp(VARDATA_ANY(t), name, len) == 0;
+}
+
 /* The record in a slot of history or latest; in CurrentMemoryContext. */
 static CfpRecord *
 slot_record(TupleTableSlot *slot, uint64 *txid)
@@ -301,6 +491,123 @@ slot_version(TupleTableSlot *slot)
 {
 	slot_getsomeattrs(slot, CFP_COL_VERSION + 1);
 	return DatumGetInt32(slot->tts_values[CFP_COL_VERSION]);
+}
+
+/* ---------- adding what is missing ---------- */
+
+/* By primary key; the names are plain values, not toasted. */
+static inline int
+compare_columns(const CfpHistoryColumns *a, const CfpHistoryColumns *b)
+{
+	int32		a_version = DatumGetInt32(a->values[CFP_COL_VERSION]);
+	int32		b_version = DatumGetInt32(b->values[CFP_COL_VERSION]);
+
+	for (int i = CFP_COL_KEY; i <= CFP_COL_ITEM; i++)
+	{
+		char	   *a_name = DatumGetPointer(a->values[i]);
+		char	   *b_name = DatumGetPointer(b->values[i]);
+		int			cmp = cfp_compare_names(VARDATA_ANY(a_name), VARSIZE_ANY_EXHDR(a_name),
+											VARDATA_ANY(b_name), VARSIZE_ANY_EXHDR(b_name));
+
+		if (cmp != 0)
+			return cmp;
+	}
+	return a_version < b_version ? -1 : a_version > b_version;
+}
+
+/* Of equal ones the first stays the first. */
+static inline int
+compare_columns_stable(const CfpHistoryColumns *a, const CfpHistoryColumns *b)
+{
+	int			cmp = compare_columns(a, b);
+
+	return cmp != 0 ? cmp : a < b ? -1 : 1;
+}
+
+typedef const CfpHistoryColumns *ColumnsPointer;
+
+#define ST_SORT sort_columns
+#define ST_ELEMENT_TYPE ColumnsPointer
+#define ST_COMPARE(a, b) compare_columns_stable(*(a), *(b))
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+/* Does the scan, opened for so many keys, find the row by its first columns? */
+static bool
+probe(TableScan *scan, const CfpHistoryColumns *row, int nkeys)
+{
+	ScanKeyData keys[4];
+
+	for (int i = 0; i < Min(nkeys, 3); i++)
+		text_key(&keys[i], i + 1, BTEqualStrategyNumber,
+				 DatumGetTextPP(row->values[CFP_COL_KEY + i]));
+	if (nkeys == 4)
+		ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_INT4EQ,
+					row->values[CFP_COL_VERSION]);
+	scan_start(scan, keys);
+	return scan_next(scan, ForwardScanDirection);
+}
+
+static inline bool
+same_name(const CfpHistoryColumns *a, const CfpHistoryColumns *b, int column)
+{
+	text	   *name = DatumGetTextPP(b->values[column]);
+
+	return text_is(DatumGetTextPP(a->values[column]), VARDATA_ANY(name),
+				   VARSIZE_ANY_EXHDR(name));
+}
+
+/*
+ * Most often a table is to be filled that lost all, so the collection is
+ * looked for first, then each row of one that is there.
+ */
+int64
+cfp_history_add_missing(const CfpHistoryColumns *rows, int nrows)
+{
+	CfpTables	tables = *cfp_tables();
+	const CfpHistoryColumns **sorted = MemoryContextAllocHuge(CurrentMemoryContext,
+															  (Size) Max(nrows, 1) * sizeof(*sorted));
+	const CfpHistoryColumns *last = NULL;
+	InsertRows	insert = {.columns = sorted};
+	TableScan	collections;
+	TableScan	records;
+	bool		there = false;
+	Relation	rel;
+
+	for (int i = 0; i < nrows; i++)
+		sorted[i] = &rows[i];
+	sort_columns(sorted, nrows);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	scan_open(&collections, tables.history, tables.history_pkey, GetActiveSnapshot(), 2);
+	scan_open(&records, tables.history, tables.history_pkey, GetActiveSnapshot(), 4);
+	for (int i = 0; i < nrows; i++)
+	{
+		const CfpHistoryColumns *row = sorted[i];
+
+		if (last == NULL || !same_name(last, row, CFP_COL_COLLECTION) ||
+			!same_name(last, row, CFP_COL_KEY))
+			there = probe(&collections, row, 2);
+		else if (compare_columns(last, row) == 0)
+			continue;
+		last = row;
+		if (!there || !probe(&records, row, 4))
+			sorted[insert.nrows++] = row;
+	}
+	scan_close(&records);
+	scan_close(&collections);
+	PopActiveSnapshot();
+
+	if (insert.nrows > 0)
+	{
+		insert.txid = FullTransactionIdFromEpochAndXid(0, FrozenTransactionId);
+		rel = table_open(tables.history, NoLock);
+		insert_rows(rel, &insert);
+		table_close(rel, NoLock);
+	}
+	pfree(sorted);
+	return insert.nrows;
 }
 
 /* ---------- one item ---------- */
@@ -417,6 +724,36 @@ cursor_parse(CfpCursor *cursor, char *text)
 	cursor->nxip = n;
 }
 
+/* Does the row the scan stands at belong to this database? */
+static bool
+state_is_ours(TupleTableSlot *slot)
+{
+	return !slot->tts_isnull[1] && !slot->tts_isnull[2] &&
+		(uint64) DatumGetInt64(slot->tts_values[1]) == GetSystemIdentifier() &&
+		DatumGetObjectId(slot->tts_values[2]) == MyDatabaseId;
+}
+
+bool
+cfp_cursor_read_file(Snapshot snapshot, DateADT *date, int32 *file, int64 *length)
+{
+	CfpTables	tables = *cfp_tables();
+	TableScan	state;
+	bool		found;
+
+	scan_open(&state, tables.state, tables.state_pkey, snapshot, 1);
+	found = state_row(&state, "files") && state_is_ours(state.slot) &&
+		!state.slot->tts_isnull[5] && !state.slot->tts_isnull[6] &&
+		!state.slot->tts_isnull[7];
+	if (found)
+	{
+		*date = DatumGetDateADT(state.slot->tts_values[5]);
+		*file = DatumGetInt32(state.slot->tts_values[6]);
+		*length = DatumGetInt64(state.slot->tts_values[7]);
+	}
+	scan_close(&state);
+	return found;
+}
+
 void
 cfp_cursor_read(Snapshot snapshot, CfpCursor *cursor)
 {
@@ -434,9 +771,7 @@ cfp_cursor_read(Snapshot snapshot, CfpCursor *cursor)
 	{
 		TupleTableSlot *slot = state.slot;
 
-		if (slot->tts_isnull[1] || slot->tts_isnull[2] || slot->tts_isnull[3] ||
-			(uint64) DatumGetInt64(slot->tts_values[1]) != GetSystemIdentifier() ||
-			DatumGetObjectId(slot->tts_values[2]) != MyDatabaseId)
+		if (slot->tts_isnull[3] || !state_is_ours(slot))
 			cursor->reconcile = true;
 		else
 			cursor_parse(cursor, OidOutputFunctionCall(F_PG_SNAPSHOT_OUT,
@@ -506,12 +841,6 @@ static text *
 copy_text(const text *t)
 {
 	return cstring_to_text_with_len(VARDATA_ANY(t), VARSIZE_ANY_EXHDR(t));
-}
-
-static inline bool
-text_is(const text *t, const char *name, int len)
-{
-	return VARSIZE_ANY_EXHDR(t) == len && memcmp(VARDATA_ANY(t), name, len) == 0;
 }
 
 static inline bool

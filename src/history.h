@@ -16,6 +16,7 @@
 #include "tables.h"
 
 #include "nodes/pg_list.h"
+#include "utils/date.h"
 #include "utils/snapshot.h"
 
 /* What has been flushed, as one snapshot sees it (the row of cfp_state). */
@@ -43,6 +44,21 @@ typedef struct CfpHistoryRow
  * but 40001 for a primary-key collision.
  */
 extern void cfp_history_insert(const CfpHistoryRow *rows, int nrows);
+
+/* One row of the history by its columns; txid is not used. */
+typedef struct CfpHistoryColumns
+{
+	Datum		values[CFP_NCOLS];
+	bool		nulls[CFP_NCOLS];
+} CfpHistoryColumns;
+
+/*
+ * Insert those of the rows whose primary key is not there, with the frozen
+ * txid; returns how many.  Of two with the same key the first counts.  In a
+ * transaction that has ROW EXCLUSIVE on the history and has passed the gate
+ * as a change by hand does, so that what its snapshot sees is all there is.
+ */
+extern int64 cfp_history_add_missing(const CfpHistoryColumns *rows, int nrows);
 
 /*
  * The newest record of an item that the snapshot sees, of the history and
@@ -92,5 +108,12 @@ extern void cfp_table_read_versions(Snapshot snapshot, const CfpItemName *name,
 
 /* The cursor of storage_dirty as the snapshot sees it. */
 extern void cfp_cursor_read(Snapshot snapshot, CfpCursor *cursor);
+
+/*
+ * Which day file is being written and how long it is by the last flush that
+ * the snapshot sees; false when none of this database is.
+ */
+extern bool cfp_cursor_read_file(Snapshot snapshot, DateADT *date, int32 *file,
+								 int64 *length);
 
 #endif							/* CFP_HISTORY_H */

@@ -733,6 +733,16 @@ claim_locked(Claim *claim)
 			return CLAIM_CONFLICT;
 	}
 
+	/* A tombstone that our snapshot sees may have been pruned (prune.c). */
+	if (claim->careful && committed == NULL && older == NULL &&
+		!(claim->have_view && cfp_view_may_use(&claim->view, col)))
+	{
+		if (claim->seen < 0)
+			return CLAIM_ASK_SEEN;
+		if (claim->seen > 0)
+			return CLAIM_CONFLICT;
+	}
+
 	if (claim->predicate)
 	{
 		const CfpRecord *current = NULL;
@@ -840,7 +850,7 @@ claim_from_tables(Claim *claim)
 
 	current = committed_record(&name);
 	last = current ? current->version : 0;
-	if (claim->careful && last > seen_version(&name) &&
+	if (claim->careful && last != seen_version(&name) &&
 		!(older != NULL && last <= older->version))
 		return CLAIM_CONFLICT;
 	if (older != NULL && older->version >= last)

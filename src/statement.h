@@ -31,7 +31,7 @@ extern void cfp_worker_process_init(void);
  * A statement of the worker.  "@schema@" in it stands for the extension's
  * schema.  Prepared when first run, again when the schema's name changes.
  */
-#define CFP_STATEMENT_ARGS	8
+#define CFP_STATEMENT_ARGS	16
 
 typedef struct CfpStatement
 {

@@ -14,8 +14,11 @@
  *	  day files that could not be written are to be tried again;
  *	- reconciling, once the mark has not changed for cfp.flush_interval and no
  *	  transaction changes the tables by hand;
- *	- the close of a date whose end of day has passed.  The first start in a
- *	  database only records where its days begin.
+ *	- the close of a date whose end of day has passed, a step at a time
+ *	  (close.c).
+ *
+ *	- a look at the ends of the storage tables' files, at the start and after
+ *	  each flush (damage.c), so that damage is reported early.
  *
  * An error in a piece of work is caught: logged (the same one at most once a
  * minute), kept for cfp_stat, given to those who asked; the piece is tried
@@ -58,6 +61,7 @@
 #include "utils/wait_event.h"
 
 #include "calendar.h"
+#include "damage.h"
 #include "day_files.h"
 #include "gate.h"
 #include "settings.h"
@@ -70,6 +74,7 @@
 #define LAST_RETRY			60000
 #define REPEAT_LOG			60000	/* ms before the same error is logged again */
 #define MARK_INTERVAL		30000	/* ms between looks for the mark, without cause */
+#define BACKUP_POLL			1000	/* ms between looks at the backup of a close */
 #define LAST_FLUSH_WAIT		"2s"	/* for any lock, in the last flush */
 
 /* The pieces of work, each with its own back-off. */
@@ -78,13 +83,15 @@ typedef enum Piece
 	PIECE_FLUSH,
 	PIECE_FOLD,
 	PIECE_RECONCILE,
-	PIECE_CLOSE,
+	PIECE_CLOSE,				/* a step of it (close.c) */
 	PIECE_LOOK,					/* for the mark and the last date closed */
+	PIECE_CHECK,				/* of the storage tables' files */
 	NPIECES
 } Piece;
 
 static const char *const piece_names[] = {
-	"flush", "fold", "reconcile", "close of day", "start of work"
+	"flush", "fold", "reconcile", "close of day", "start of work",
+	"check of the storage tables"
 };
 
 typedef struct Retry
@@ -105,6 +112,7 @@ static TimestampTz logged_at = 0;
 
 /* What is known about the flow of commits. */
 static bool flush_at_start = true;
+static bool tables_checked = false; /* since the last flush */
 static uint64 seen_committed = 0;
 static TimestampTz seen_at = 0;
 
@@ -115,11 +123,6 @@ static int64 mark_counter;
 static TimestampTz mark_changed_at;
 static TimestampTz mark_looked_at = 0;
 static uint64 mark_generation;
-
-/* What is known about dates. */
-static bool days_known = false;
-static DateADT last_closed;
-static DateADT date_to_close;
 
 /*-------------------------------------------------------------------------
  * What the worker publishes
@@ -222,8 +225,8 @@ extension_is_here(Oid *extension, bool *triggers_on)
 }
 
 /*
- * See what there is: the extension, the mark, the last date closed and the
- * one to close.  Result: whether this worker may go on.
+ * See what there is: the extension, the mark, where the days stand.  Result:
+ * whether this worker may go on.
  */
 static bool
 look(void)
@@ -231,7 +234,6 @@ look(void)
 	static Oid	my_extension = InvalidOid;
 	Oid			extension;
 	TimestampTz now;
-	DateADT		due;
 	bool		triggers_on;
 	uint64		generation;
 
@@ -263,19 +265,7 @@ look(void)
 	}
 	may_reconcile = triggers_on;
 
-	due = cfp_calendar_date(cfp_calendar_last(now, cfp_calendar_zone(),
-											  cfp_end_of_day_seconds()),
-							cfp_calendar_zone(), cfp_end_of_day_seconds());
-	if (!days_known)
-	{
-		if (!cfp_last_closed(&last_closed))
-		{
-			cfp_days_begin(due);
-			last_closed = due;
-		}
-		days_known = true;
-	}
-	date_to_close = due;
+	cfp_close_look();
 	return true;
 }
 
@@ -300,14 +290,15 @@ reconcile(void)
 	marked = false;
 }
 
-static int64
-flush(void)
+int64
+cfp_worker_flush(void)
 {
 	int64		records;
 
 	worker_report(CFP_WORKER_FLUSHING);
 	records = cfp_flush_run();
 	flush_at_start = false;
+	tables_checked = false;
 	mark_looked_at = 0;			/* a flush may find a reason to reconcile */
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->last_flush = GetCurrentTimestamp();
@@ -315,8 +306,8 @@ flush(void)
 	return records;
 }
 
-static int64
-fold(void)
+int64
+cfp_worker_fold(void)
 {
 	int64		items;
 
@@ -327,19 +318,6 @@ fold(void)
 	db->last_fold = GetCurrentTimestamp();
 	LWLockRelease(&db->lock);
 	return items;
-}
-
-static void
-close_day(void)
-{
-	TimestampTz started = GetCurrentTimestamp();
-	int64		items;
-
-	flush();
-	items = fold();
-	cfp_days_close(date_to_close, started, items);
-	if (!cfp_last_closed(&last_closed))
-		last_closed = date_to_close;
 }
 
 /*-------------------------------------------------------------------------
@@ -369,6 +347,7 @@ note_failure(Piece piece)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	Retry	   *retry = &retries[piece];
+	CfpDamage	damage;
 	char		message[sizeof(logged_message)];
 	int			len;
 
@@ -380,6 +359,12 @@ note_failure(Piece piece)
 		failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 		failure->sqlerrcode == ERRCODE_OBJECT_IN_USE)
 		return;
+
+	if (cfp_damage_describe(failure, &damage))
+	{
+		failure->message = damage.message;
+		failure->hint = damage.hint;
+	}
 
 	len = pg_mbcliplen(failure->message, strlen(failure->message), sizeof(message) - 1);
 	memcpy(message, failure->message, len);
@@ -404,6 +389,24 @@ note_failure(Piece piece)
 			 failure->context != NULL ? errcontext("%s", failure->context) : 0));
 }
 
+/* Have the row of the date that is being closed show the failure. */
+static void
+keep_close_failure(void)
+{
+	ErrorData  *mine = failure;
+
+	PG_TRY();
+	{
+		cfp_close_failed(mine);
+	}
+	PG_CATCH();
+	{
+		recover();
+	}
+	PG_END_TRY();
+	failure = mine;
+}
+
 /*
  * Do one piece of work; false when it failed, with the error in `failure`.
  * *result is the piece's.
@@ -417,20 +420,24 @@ attempt(Piece piece, int64 *result)
 	{
 		switch (piece)
 		{
+			case PIECE_CHECK:
+				cfp_damage_check();
+				tables_checked = true;
+				break;
 			case PIECE_LOOK:
 				*result = look();
 				break;
 			case PIECE_FLUSH:
-				*result = flush();
+				*result = cfp_worker_flush();
 				break;
 			case PIECE_RECONCILE:
 				reconcile();
 				break;
 			case PIECE_FOLD:
-				*result = fold();
+				*result = cfp_worker_fold();
 				break;
 			case PIECE_CLOSE:
-				close_day();
+				*result = cfp_close_step();
 				break;
 			case NPIECES:
 				break;
@@ -445,7 +452,9 @@ attempt(Piece piece, int64 *result)
 
 	if (ok)
 	{
-		retries[piece].at = 0;
+		/* The close only waits for its backup: not yet a success. */
+		if (piece != PIECE_CLOSE || *result)
+			retries[piece].at = 0;
 		return true;
 	}
 
@@ -465,6 +474,8 @@ attempt(Piece piece, int64 *result)
 			return false;
 	}
 	note_failure(piece);
+	if (piece == PIECE_CLOSE)
+		keep_close_failure();
 	return false;
 }
 
@@ -541,17 +552,6 @@ reconcile_due(TimestampTz now, TimestampTz *next)
 	return false;
 }
 
-/* Throws nothing: look() has used the zone before. */
-static bool
-close_due(TimestampTz now, TimestampTz *next)
-{
-	TimestampTz end = cfp_calendar_next(now, cfp_calendar_zone(),
-										cfp_end_of_day_seconds());
-
-	*next = Min(*next, end);
-	return date_to_close > last_closed && retry_allowed(PIECE_CLOSE, now, next);
-}
-
 /* Do what sessions have asked for.  False when nothing was asked. */
 static bool
 serve_requests(void)
@@ -563,9 +563,14 @@ serve_requests(void)
 	if (!cfp_requests_take(db, &kind))
 		return false;
 
+	/* They run until close_answered(). */
+	if (kind == CFP_REQUEST_CLOSE)
+	{
+		retries[PIECE_CLOSE].at = 0;
+		return true;
+	}
+
 	ok = attempt(PIECE_FLUSH, &result);
-	if (ok && kind == CFP_REQUEST_CLOSE && date_to_close > last_closed)
-		ok = attempt(PIECE_CLOSE, &result);
 	if (ok && kind == CFP_REQUEST_FOLD)
 		ok = attempt(PIECE_FOLD, &result);
 	if (ok && kind == CFP_REQUEST_RECONCILE)
@@ -580,15 +585,39 @@ serve_requests(void)
 }
 
 /*
- * One turn of the loop: look, and do one thing that is due.  Returns false
- * when the worker has to leave; else sets the time of the next turn.
+ * Do the next step of the close of day, and answer those who have asked for
+ * it: when one fails, or nothing is left to do.  *did: something was done.
+ */
+static void
+serve_close(TimestampTz now, TimestampTz *next, bool *did)
+{
+	bool		ok = true;
+	int64		on = true;
+
+	if (cfp_close_due(now, next) && retry_allowed(PIECE_CLOSE, now, next))
+	{
+		ok = attempt(PIECE_CLOSE, &on);
+		*did |= !ok || on;
+		/* The end of the backup wakes the worker, too. */
+		if (ok && !on)
+			*next = Min(*next, TimestampTzPlusMilliseconds(now, BACKUP_POLL));
+	}
+	if (!ShutdownRequestPending && cfp_requests_running(db, CFP_REQUEST_CLOSE) &&
+		(!ok || !cfp_close_pending(GetCurrentTimestamp())))
+		cfp_requests_finish(db, CFP_REQUEST_CLOSE, 0, ok ? NULL : failure);
+}
+
+/*
+ * One turn of the loop: look, and do what is due, a piece of each kind.
+ * Returns false when the worker has to leave; else sets the time of the next
+ * turn.
  */
 static bool
 turn(TimestampTz *next)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int64		result = 0;
-	bool		did = true;
+	bool		did;
 
 	*next = TimestampTzPlusMilliseconds(now, LONGEST_SLEEP);
 
@@ -605,16 +634,15 @@ turn(TimestampTz *next)
 	if (!result)
 		return false;
 
-	if (serve_requests())
-		;
-	else if (flush_due(now, next))
-		(void) attempt(PIECE_FLUSH, &result);
-	else if (reconcile_due(now, next))
-		(void) attempt(PIECE_RECONCILE, &result);
-	else if (close_due(now, next))
-		(void) attempt(PIECE_CLOSE, &result);
-	else
-		did = false;
+	/* Each kind gets its turn, however much there is of the others. */
+	did = serve_requests();
+	if (flush_due(now, next))
+		did = attempt(PIECE_FLUSH, &result) || true;
+	if (!tables_checked && retry_allowed(PIECE_CHECK, now, next))
+		did = attempt(PIECE_CHECK, &result) || true;
+	if (reconcile_due(now, next))
+		did = attempt(PIECE_RECONCILE, &result) || true;
+	serve_close(now, next, &did);
 
 	if (did)
 		*next = now;

@@ -24,6 +24,9 @@ extern PGDLLEXPORT void cfp_launcher_main(Datum arg);
 
 /* worker.c */
 extern PGDLLEXPORT void cfp_worker_main(Datum arg);
+/* Flush and fold, and publish it. */
+extern int64 cfp_worker_flush(void);
+extern int64 cfp_worker_fold(void);
 /* Publish how far the work has come. */
 extern void cfp_worker_progress(int64 done, int64 total);
 /* Publish the number of rows of storage_dirty; -1 when unknown. */
@@ -93,16 +96,67 @@ extern void cfp_reconcile_mark(void);
  */
 extern int64 cfp_fold_run(void);
 
-/* days.c: the last date closed; false when none ever was. */
-extern bool cfp_last_closed(DateADT *date);
 /*
  * days.c: the date that is open, whose close comes next: the first one after
  * the last closed.  In the caller's transaction.
  */
 extern DateADT cfp_open_date(void);
-/* days.c: note where the days of this database begin, without closing any. */
-extern void cfp_days_begin(DateADT date);
-/* days.c: after flush and fold, record that the date is closed. */
-extern void cfp_days_close(DateADT date, TimestampTz started, int64 items_folded);
+/* days.c: the last date whose end of day has come. */
+extern DateADT cfp_last_due(TimestampTz now);
+
+/*
+ * days.c, for the close of day.  Each in a transaction of its own.
+ *
+ * The last date closed; where none ever was, the days of this database begin
+ * now, and the last date due counts as closed.
+ */
+extern DateADT cfp_days_begin(void);
+/*
+ * Begin the close of the date after `last`; those after it up to `due` are
+ * skipped; the next one is open from now on.  Does nothing when `last` is not
+ * the last one closed any more.
+ */
+extern void cfp_days_switch(DateADT last, DateADT due, TimestampTz started);
+
+/* A date whose close has begun and not been finished. */
+typedef struct CfpDay
+{
+	DateADT		date;
+	bool		folded;
+	bool		backed_up;
+	bool		failed;			/* the last try to go on */
+} CfpDay;
+
+extern bool cfp_days_unfinished(CfpDay *day);
+extern void cfp_days_folded(DateADT date, int64 items);
+extern void cfp_days_backed_up(DateADT date, int64 bytes);
+extern void cfp_days_failed(DateADT date, const char *message);
+extern void cfp_days_finish(DateADT date, bool keep_error);
+
+/*
+ * close.c: learn where the days stand.  Throws for a time zone that is not
+ * known.
+ */
+extern void cfp_close_look(void);
+/* Is there a date to close, or the close of one to be finished? */
+extern bool cfp_close_pending(TimestampTz now);
+/*
+ * Is there a step of a close to do?  *next is lowered to the time there will
+ * be.  Throws nothing.
+ */
+extern bool cfp_close_due(TimestampTz now, TimestampTz *next);
+/*
+ * Do the next step; false when it waits for the backup.  Throws; the caller
+ * catches, and calls cfp_close_failed(), which throws, too.
+ */
+extern bool cfp_close_step(void);
+extern void cfp_close_failed(const ErrorData *error);
+
+/*
+ * retention.c: after the close of a date, remove the directories that have
+ * become too old, a bounded piece of the work at a time.  True while there is
+ * more to do.
+ */
+extern bool cfp_retention_step(DateADT closed);
 
 #endif							/* CFP_WORKER_H */

@@ -1,0 +1,399 @@
+/*-------------------------------------------------------------------------
+ *
+ * backup.c
+ *		The backup of a date: both storage tables, in the date's directory.
+ *
+ * cfp_backup_job() is run by the job worker (jobs.c) for the close of day
+ * (days.c), so that flushing goes on meanwhile.
+ *
+ * Both files are of one snapshot S.  Steps, with where a crash leaves things:
+ *
+ *	1. storage_history.backup.tmp and storage_latest.backup.tmp are written
+ *	   and synced.  A crash: leftovers, written over by the next try.
+ *	2. Both get their names.  A crash: files without a manifest, no backup;
+ *	   the next try writes them anew.
+ *	3. manifest.json is written under a temporary name and renamed.  Now the
+ *	   backup is complete.  A date that has one is not backed up again.
+ *	4. S is saved in cfp_state, row 'backup'.  A crash before it: the next
+ *	   backup builds on the one before this, and so has more than it must.
+ *
+ * What of the history goes in (cfp.backup_history): all of it, nothing, or
+ * what S sees and the snapshot of the last backup did not.  The last is found
+ * as a flush finds what is new (flush.c), and is right only as long as nothing
+ * else than stores has changed the history.  So whatever else does, marks the
+ * database to be reconciled or calls cfp_backup_break_chain(), which takes the
+ * snapshot out of the row and raises its counter; then, and while the database
+ * is marked, the backup is a full one.  The counter is compared when S is
+ * saved: a change that came while the backup was written was after S, and is
+ * not in it.
+ *
+ * Locks: ACCESS SHARE on both tables, before S is taken, so that a TRUNCATE
+ * before it is seen.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cfp.h"
+
+#include <unistd.h>
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "backup.h"
+#include "compat.h"
+#include "day_dir.h"
+#include "instance_lock.h"
+#include "jobs.h"
+#include "record.h"
+#include "settings.h"
+#include "tables.h"
+
+/* A smaller history is backed up whole with cfp.backup_history = auto. */
+#define AUTO_FULL_BELOW		((int64) 1024 * 1024 * 1024)
+#define PROGRESS_ROWS		10000	/* between two reports */
+
+/* The state of one backup. */
+typedef struct Backup
+{
+	CfpTables	tables;
+	CfpManifest manifest;
+	char	   *snapshot;		/* S as text */
+	int64		chain;			/* counter of the row 'backup', as S sees it */
+	uint64		old_xmax;		/* of the last backup's snapshot */
+	int			nxip;			/* of it, those that have ended by S */
+	Datum	   *xip;
+	int64		done;
+	int64		total;			/* an estimate */
+} Backup;
+
+/*
+ * No snapshot: there is nothing to build on.  A row of the history from the
+ * future (restored without the triggers) is in no difference of snapshots.
+ */
+static CfpStatement backup_read = {
+	.sql = "SELECT coalesce(b.counter, 0), b.date, pg_snapshot_xmax(b.snapshot),"
+	" ARRAY(SELECT x FROM pg_snapshot_xip(b.snapshot) x WHERE pg_visible_in_snapshot(x, s.now)),"
+	" b.system_identifier = $1 AND b.database_oid = $2"
+	"  AND NOT EXISTS (SELECT FROM @schema@.cfp_state WHERE name = 'reconcile')"
+	"  AND NOT EXISTS (SELECT FROM @schema@.storage_history WHERE txid >= pg_snapshot_xmax(s.now)),"
+	" s.now::text, pg_table_size($3)"
+	" FROM (SELECT pg_current_snapshot() AS now) s"
+	" LEFT JOIN @schema@.cfp_state b ON b.name = 'backup'",
+	.nargs = 3,
+	.argtypes = {INT8OID, OIDOID, OIDOID},
+};
+
+static CfpStatement backup_save = {
+	.sql = "INSERT INTO @schema@.cfp_state AS c"
+	" (name, system_identifier, database_oid, snapshot, counter, date, at)"
+	" VALUES ('backup', $1, $2, $3::pg_snapshot, $4, $5, now())"
+	" ON CONFLICT (name) DO UPDATE SET system_identifier = excluded.system_identifier,"
+	" database_oid = excluded.database_oid, date = excluded.date, at = excluded.at,"
+	" snapshot = CASE WHEN c.counter = excluded.counter THEN excluded.snapshot END",
+	.nargs = 5,
+	.argtypes = {INT8OID, OIDOID, TEXTOID, INT8OID, DATEOID},
+};
+
+static CfpStatement chain_break = {
+	.sql = "INSERT INTO @schema@.cfp_state AS c (name, counter, at) VALUES ('backup', 1, now())"
+	" ON CONFLICT (name) DO UPDATE SET counter = c.counter + 1, snapshot = NULL, at = excluded.at",
+};
+
+void
+cfp_backup_break_chain(void)
+{
+	cfp_statement_run(&chain_break, NULL, NULL);
+}
+
+/*-------------------------------------------------------------------------
+ * What goes in
+ *-------------------------------------------------------------------------
+ */
+
+/* Look at the last backup, and decide what of the history goes in. */
+static void
+choose_kind(Backup *backup)
+{
+	CfpManifest *manifest = &backup->manifest;
+	Datum		values[3];
+	Datum		value;
+	bool		isnull;
+	bool		chained;
+	int64		size;
+	CfpManifest previous;
+
+	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[1] = ObjectIdGetDatum(MyDatabaseId);
+	values[2] = ObjectIdGetDatum(backup->tables.history);
+	cfp_statement_run(&backup_read, values, NULL);
+	backup->chain = DatumGetInt64(cfp_statement_value(1, &isnull));
+	backup->snapshot = TextDatumGetCString(cfp_statement_value(6, &isnull));
+	size = DatumGetInt64(cfp_statement_value(7, &isnull));
+
+	chained = DatumGetBool(cfp_statement_value(5, &isnull)) && !isnull;
+	value = cfp_statement_value(3, &isnull);
+	chained = chained && !isnull;
+	if (chained)
+	{
+		backup->old_xmax = DatumGetUInt64(value);
+		manifest->builds_on = DatumGetDateADT(cfp_statement_value(2, &isnull));
+		deconstruct_array(DatumGetArrayTypeP(cfp_statement_value(4, &isnull)),
+						  XID8OID, sizeof(uint64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+						  &backup->xip, NULL, &backup->nxip);
+		chained = manifest->builds_on < manifest->date &&
+			cfp_read_manifest(manifest->builds_on, &previous, NULL) &&
+			previous.history_kind != CFP_BACKUP_KIND_OFF;
+	}
+
+	if (cfp_backup_history == CFP_BACKUP_OFF)
+		manifest->history_kind = CFP_BACKUP_KIND_OFF;
+	else if (!chained || cfp_backup_history == CFP_BACKUP_FULL ||
+			 (cfp_backup_history == CFP_BACKUP_AUTO && size < AUTO_FULL_BELOW))
+		manifest->history_kind = CFP_BACKUP_KIND_FULL;
+	else
+		manifest->history_kind = CFP_BACKUP_KIND_DAY;
+}
+
+/*-------------------------------------------------------------------------
+ * Writing the rows
+ *-------------------------------------------------------------------------
+ */
+
+static void
+write_row(Backup *backup, CfpCopyWriter *writer, TupleTableSlot *slot)
+{
+	slot_getsomeattrs(slot, CFP_NCOLS);
+	cfp_copy_row(writer, slot->tts_values, slot->tts_isnull);
+	if (++backup->done % PROGRESS_ROWS == 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		cfp_job_progress(backup->done, Max(backup->done, backup->total));
+	}
+}
+
+/* All rows that S sees. */
+static void
+write_table(Backup *backup, CfpCopyWriter *writer, Relation rel)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	/* From the first page on, and not along with another scan. */
+	TableScanDesc scan = table_beginscan_strat(rel, GetActiveSnapshot(), 0, NULL, true, false);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+		write_row(backup, writer, slot);
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* The rows with txid = xid, or with txid >= xid, that S sees. */
+static void
+write_transactions(Backup *backup, CfpCopyWriter *writer, Relation rel, Relation index,
+				   StrategyNumber strategy, Datum xid)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	IndexScanDesc scan;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, strategy,
+				strategy == BTEqualStrategyNumber ? F_XID8EQ : F_XID8GE, xid);
+	scan = cfp_index_beginscan(rel, index, GetActiveSnapshot(), 1);
+	index_rescan(scan, &key, 1, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+		write_row(backup, writer, slot);
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* The rows that S sees and the last backup's snapshot did not. */
+static void
+write_new(Backup *backup, CfpCopyWriter *writer, Relation history)
+{
+	Relation	index = index_open(backup->tables.history_txid, AccessShareLock);
+
+	for (int i = 0; i < backup->nxip; i++)
+		write_transactions(backup, writer, history, index, BTEqualStrategyNumber,
+						   backup->xip[i]);
+	write_transactions(backup, writer, history, index, BTGreaterEqualStrategyNumber,
+					   UInt64GetDatum(backup->old_xmax));
+	index_close(index, NoLock);
+}
+
+/* The name of a file of the backup while it is written, and after. */
+static char *
+file_path(const char *dir, const char *name, bool temporary)
+{
+	return psprintf("%s/%s%s", dir, name, temporary ? ".tmp" : "");
+}
+
+/*
+ * One of the two files, under its temporary name.  Unknown numbers of rows
+ * (never analyzed) are -1.
+ */
+static void
+write_file(Backup *backup, const char *dir, const char *name, Oid relid, CfpCopySums *sums)
+{
+	Relation	rel = table_open(relid, NoLock);
+	CfpCopyWriter *writer = cfp_copy_create(file_path(dir, name, true));
+
+	if (relid == backup->tables.history &&
+		backup->manifest.history_kind == CFP_BACKUP_KIND_DAY)
+		write_new(backup, writer, rel);
+	else
+		write_table(backup, writer, rel);
+	cfp_copy_finish(writer, sums);
+	table_close(rel, NoLock);
+}
+
+static double
+estimated_rows(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	double		rows = Max(rel->rd_rel->reltuples, 0);
+
+	table_close(rel, NoLock);
+	return rows;
+}
+
+/* Both files, under their temporary names, in one transaction. */
+static void
+write_files(Backup *backup, const char *dir)
+{
+	CfpManifest *manifest = &backup->manifest;
+
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	XactIsoLevel = XACT_REPEATABLE_READ;
+	backup->tables = *cfp_tables();
+	LockRelationOid(backup->tables.history, AccessShareLock);
+	LockRelationOid(backup->tables.latest, AccessShareLock);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+
+	choose_kind(backup);
+	backup->total = estimated_rows(backup->tables.latest);
+	if (manifest->history_kind == CFP_BACKUP_KIND_FULL)
+		backup->total += estimated_rows(backup->tables.history);
+	cfp_job_progress(0, backup->total);
+
+	if (manifest->history_kind != CFP_BACKUP_KIND_OFF)
+		write_file(backup, dir, CFP_HISTORY_BACKUP, backup->tables.history,
+				   &manifest->history);
+	write_file(backup, dir, CFP_LATEST_BACKUP, backup->tables.latest, &manifest->latest);
+	backup->snapshot = MemoryContextStrdup(cfp_worker_context, backup->snapshot);
+	cfp_worker_commit();
+	cfp_job_progress(backup->done, backup->done);
+}
+
+/*-------------------------------------------------------------------------
+ * The job
+ *-------------------------------------------------------------------------
+ */
+
+/* A file of an earlier try that this one may not write over. */
+static void
+remove_file(const char *path)
+{
+	if (unlink(path) < 0 && errno != ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not remove file \"%s\": %m", path)));
+}
+
+/*
+ * The date's directory; NULL when it has a complete backup of *bytes.  One of
+ * another timeline may be of a future that point-in-time recovery has undone.
+ */
+static char *
+begin(DateADT date, int64 *bytes)
+{
+	CfpManifest manifest;
+	char	   *problem;
+	char	   *dir = NULL;
+
+	cfp_worker_begin(false, false);
+	if (cfp_read_manifest(date, &manifest, &problem) &&
+		manifest.timeline == GetWALInsertionTimeLine())
+		*bytes = cfp_backup_bytes(&manifest);
+	else
+	{
+		if (manifest.foreign)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("directory \"%s\" has a backup of another database", cfp_date_dir(date)),
+					 errdetail_internal("%s", problem),
+					 errhint("Move the directory away.")));
+		cfp_require_instance_lock(date);
+		dir = MemoryContextStrdup(cfp_worker_context, cfp_make_date_dir(date));
+		remove_file(file_path(dir, CFP_MANIFEST_FILE, false));
+		remove_file(file_path(dir, CFP_HISTORY_BACKUP, false));
+		remove_file(file_path(dir, CFP_LATEST_BACKUP, false));
+		remove_file(file_path(dir, CFP_MANIFEST_FILE, true));
+		remove_file(file_path(dir, CFP_HISTORY_BACKUP, true));
+		remove_file(file_path(dir, CFP_LATEST_BACKUP, true));
+	}
+	cfp_worker_commit();
+	return dir;
+}
+
+/* The manifest, and what the next backup builds on. */
+static void
+finish(const Backup *backup)
+{
+	Datum		values[5];
+
+	cfp_worker_begin(false, false);
+	cfp_write_manifest(&backup->manifest);
+	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[1] = ObjectIdGetDatum(MyDatabaseId);
+	values[2] = CStringGetTextDatum(backup->snapshot);
+	values[3] = Int64GetDatum(backup->chain);
+	values[4] = DateADTGetDatum(backup->manifest.date);
+	cfp_statement_run(&backup_save, values, NULL);
+	cfp_worker_commit();
+}
+
+static void
+name_file(const char *dir, const char *name)
+{
+	(void) durable_rename(file_path(dir, name, true), file_path(dir, name, false), ERROR);
+}
+
+int64
+cfp_backup_job(const CfpJobArgs *args)
+{
+	Backup		backup = {0};
+	int64		bytes = 0;
+	char	   *dir;
+
+	dir = begin(args->from, &bytes);
+	if (dir == NULL)
+		return bytes;
+
+	backup.manifest.date = args->from;
+	backup.manifest.compressed = cfp_copy_compresses();
+	write_files(&backup, dir);
+	cfp_waitpoint("backup_written", true);
+	if (backup.manifest.history_kind != CFP_BACKUP_KIND_OFF)
+		name_file(dir, CFP_HISTORY_BACKUP);
+	name_file(dir, CFP_LATEST_BACKUP);
+	cfp_waitpoint("backup_renamed", true);
+	finish(&backup);
+	return cfp_backup_bytes(&backup.manifest);
+}

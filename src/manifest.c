@@ -1,0 +1,351 @@
+/*-------------------------------------------------------------------------
+ *
+ * manifest.c
+ *		The manifest of a backup: manifest.json in the directory of its date.
+ *
+ * Written by the job worker as the last step of a backup, so a backup is
+ * complete when it is there.  Read by whoever wants to know which backups
+ * there are, verifies, or restores.
+ *
+ * A manifest that is cut, is not JSON, lacks something or is of another
+ * cluster or database is never used; who reads it is told what is wrong.
+ *
+ * Locks: none.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cfp.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "commands/dbcommands.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+#include "backup.h"
+#include "day_dir.h"
+#include "jsonc.h"
+
+#define FORMAT				1
+#define MAX_SIZE			(64 * 1024)	/* of a manifest */
+
+static const char *const kinds[] = {"full", "day", "off"};	/* CfpBackupKind */
+
+/*-------------------------------------------------------------------------
+ * Writing
+ *-------------------------------------------------------------------------
+ */
+
+static void
+add_string(jsonc_object *object, const char *key, const char *value)
+{
+	json_object_object_add(object, key,
+						   value == NULL ? NULL : json_object_new_string(value));
+}
+
+static void
+add_file(jsonc_object *files, const char *name, const CfpCopySums *sums)
+{
+	jsonc_object *file = json_object_new_object();
+
+	add_string(file, "name", name);
+	json_object_object_add(file, "rows", json_object_new_int64(sums->rows));
+	json_object_object_add(file, "bytes", json_object_new_int64(sums->bytes));
+	add_string(file, "sha256", sums->sha256);
+	json_object_array_add(files, file);
+}
+
+/* The manifest's text, palloc'd. */
+static char *
+manifest_text(const CfpManifest *manifest)
+{
+	char	   *identifier = psprintf(UINT64_FORMAT, GetSystemIdentifier());
+	char	   *database = get_database_name(MyDatabaseId);
+	char	   *date = cfp_date_text(manifest->date);
+	char	   *builds_on = manifest->history_kind == CFP_BACKUP_KIND_DAY ?
+		cfp_date_text(manifest->builds_on) : NULL;
+	char	   *finished = pstrdup(timestamptz_to_str(GetCurrentTimestamp()));
+	jsonc_object *root = json_object_new_object();
+	jsonc_object *files = json_object_new_array();
+	char	   *text;
+
+	/* JSON is UTF-8; the name is for people only. */
+	if (database != NULL)
+		database = pg_server_to_any(database, strlen(database), PG_UTF8);
+
+	json_object_object_add(root, "format", json_object_new_int(FORMAT));
+	add_string(root, "server_version", PG_VERSION);
+	add_string(root, "system_identifier", identifier);
+	json_object_object_add(root, "database_oid", json_object_new_int64(MyDatabaseId));
+	add_string(root, "database", database);
+	json_object_object_add(root, "timeline", json_object_new_int64(GetWALInsertionTimeLine()));
+	add_string(root, "encoding", GetDatabaseEncodingName());
+	add_string(root, "date", date);
+	add_string(root, "finished", finished);
+	add_string(root, "history", kinds[manifest->history_kind]);
+	add_string(root, "builds_on", builds_on);
+	add_string(root, "compression", manifest->compressed ? "zstd" : "none");
+	if (manifest->history_kind != CFP_BACKUP_KIND_OFF)
+		add_file(files, CFP_HISTORY_BACKUP, &manifest->history);
+	add_file(files, CFP_LATEST_BACKUP, &manifest->latest);
+	json_object_object_add(root, "files", files);
+
+	text = psprintf("%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |
+														   JSON_C_TO_STRING_SPACED));
+	json_object_put(root);
+	return text;
+}
+
+void
+cfp_write_manifest(const CfpManifest *manifest)
+{
+	char	   *path = psprintf("%s/" CFP_MANIFEST_FILE, cfp_date_dir(manifest->date));
+	char	   *temporary = psprintf("%s.tmp", path);
+	char	   *text = manifest_text(manifest);
+	size_t		len = strlen(text);
+	int			fd = OpenTransientFile(temporary, O_WRONLY | O_CREAT | O_TRUNC | PG_BINARY);
+
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create file \"%s\": %m", temporary)));
+	errno = 0;
+	if (write(fd, text, len) != len)
+	{
+		if (errno == 0)
+			errno = ENOSPC;
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not write file \"%s\": %m", temporary)));
+	}
+	if (CloseTransientFile(fd) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not close file \"%s\": %m", temporary)));
+	/* It syncs the file first, then the directory. */
+	(void) durable_rename(temporary, path, ERROR);
+}
+
+/*-------------------------------------------------------------------------
+ * Reading
+ *-------------------------------------------------------------------------
+ */
+
+/*
+ * The file's text, palloc'd; NULL when there is none.  Throws what reading a
+ * file throws.
+ */
+static char *
+read_text(const char *path, size_t *len)
+{
+	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	char	   *text;
+	ssize_t		n;
+
+	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+		return NULL;
+	if (fd < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", path)));
+	text = palloc(MAX_SIZE);
+	n = read(fd, text, MAX_SIZE - 1);
+	if (n < 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read file \"%s\": %m", path)));
+	CloseTransientFile(fd);
+	text[n] = '\0';
+	*len = n;
+	return text;
+}
+
+/* A member of this type; NULL when there is none. */
+static jsonc_object *
+member(jsonc_object *object, const char *key, json_type type)
+{
+	jsonc_object *value;
+
+	if (!json_object_is_type(object, json_type_object) ||
+		!json_object_object_get_ex(object, key, &value) ||
+		!json_object_is_type(value, type))
+		return NULL;
+	return value;
+}
+
+/* A member's string; empty when there is none. */
+static const char *
+member_string(jsonc_object *object, const char *key)
+{
+	jsonc_object *value = member(object, key, json_type_string);
+
+	return value == NULL ? "" : json_object_get_string(value);
+}
+
+/* A member's integer; -1 when there is none. */
+static int64
+member_int(jsonc_object *object, const char *key)
+{
+	jsonc_object *value = member(object, key, json_type_int);
+
+	return value == NULL ? -1 : json_object_get_int64(value);
+}
+
+/* "YYYY-MM-DD" as cfp_date_text() has it. */
+static bool
+parse_date(const char *text, DateADT *date)
+{
+	int			year,
+				month,
+				day;
+
+	if (sscanf(text, "%d-%d-%d", &year, &month, &day) != 3 ||
+		!IS_VALID_JULIAN(year, month, day))
+		return false;
+	*date = date2j(year, month, day) - POSTGRES_EPOCH_JDATE;
+	return strcmp(cfp_date_text(*date), text) == 0;
+}
+
+/* What is known of a file of this name; false when it is not listed. */
+static bool
+parse_file(jsonc_object *root, const char *name, CfpCopySums *sums)
+{
+	jsonc_object *files = member(root, "files", json_type_array);
+
+	for (size_t i = 0; files != NULL && i < json_object_array_length(files); i++)
+	{
+		jsonc_object *file = json_object_array_get_idx(files, i);
+
+		if (strcmp(member_string(file, "name"), name) != 0)
+			continue;
+		sums->rows = member_int(file, "rows");
+		sums->bytes = member_int(file, "bytes");
+		strlcpy(sums->sha256, member_string(file, "sha256"), sizeof(sums->sha256));
+		return sums->rows >= 0 && sums->bytes >= 0 &&
+			strlen(sums->sha256) == CFP_SHA256_TEXT - 1;
+	}
+	return false;
+}
+
+/* Fill in *manifest; NULL, or what is wrong as a DETAIL. */
+static char *
+parse(jsonc_object *root, DateADT date, CfpManifest *manifest)
+{
+	const char *compression = member_string(root, "compression");
+	const char *kind = member_string(root, "history");
+	int			k = 0;
+
+	if (member_int(root, "format") != FORMAT)
+		return psprintf("Its format is not %d, the one this version of cfp knows.", FORMAT);
+	manifest->foreign = strcmp(member_string(root, "system_identifier"),
+							   psprintf(UINT64_FORMAT, GetSystemIdentifier())) != 0 ||
+		member_int(root, "database_oid") != MyDatabaseId;
+	if (manifest->foreign)
+		return psprintf("It is of database \"%s\" (oid %lld) of the server with system identifier %s.",
+						pnstrdup(member_string(root, "database"), NAMEDATALEN),
+						(long long) member_int(root, "database_oid"),
+						pnstrdup(member_string(root, "system_identifier"), 32));
+	if (strcmp(member_string(root, "encoding"), GetDatabaseEncodingName()) != 0)
+		return pstrdup("It is of a database with another encoding.");
+	if (!parse_date(member_string(root, "date"), &manifest->date) || manifest->date != date)
+		return pstrdup("It is not of this date.");
+
+	while (k < lengthof(kinds) && strcmp(kind, kinds[k]) != 0)
+		k++;
+	manifest->history_kind = k;
+	manifest->timeline = member_int(root, "timeline");
+	manifest->compressed = strcmp(compression, "zstd") == 0;
+	if (k == lengthof(kinds) ||
+		(k == CFP_BACKUP_KIND_DAY &&
+		 (!parse_date(member_string(root, "builds_on"), &manifest->builds_on) ||
+		  manifest->builds_on >= date)) ||
+		(!manifest->compressed && strcmp(compression, "none") != 0) ||
+		(k != CFP_BACKUP_KIND_OFF && !parse_file(root, CFP_HISTORY_BACKUP, &manifest->history)) ||
+		!parse_file(root, CFP_LATEST_BACKUP, &manifest->latest))
+		return pstrdup("Something is missing in it, or has another form than cfp writes.");
+	return NULL;
+}
+
+bool
+cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
+{
+	char	   *path = psprintf("%s/" CFP_MANIFEST_FILE, cfp_date_dir(date));
+	size_t		len;
+	char	   *text = read_text(path, &len);
+	json_tokener *tokener;
+	jsonc_object *root;
+	char	   *wrong = NULL;
+
+	if (problem != NULL)
+		*problem = NULL;
+	memset(manifest, 0, sizeof(*manifest));
+	if (text == NULL)
+		return false;
+
+	tokener = json_tokener_new();
+	root = json_tokener_parse_ex(tokener, text, len);
+	if (json_tokener_get_error(tokener) != json_tokener_success)
+		wrong = pstrdup("It is cut or not JSON.");
+	json_tokener_free(tokener);
+
+	/* What json-c has allocated must be freed, whatever happens. */
+	PG_TRY();
+	{
+		if (wrong == NULL)
+			wrong = parse(root, date, manifest);
+	}
+	PG_FINALLY();
+	{
+		json_object_put(root);
+	}
+	PG_END_TRY();
+
+	if (wrong != NULL && problem != NULL)
+		*problem = wrong;
+	return wrong == NULL;
+}
+
+/* Is the file there, with this size? */
+static bool
+has_size(DateADT date, const char *name, int64 bytes)
+{
+	struct stat st;
+
+	return stat(psprintf("%s/%s", cfp_date_dir(date), name), &st) == 0 && st.st_size == bytes;
+}
+
+/* Is there a manifest that can be read? */
+static bool
+has_manifest(DateADT date)
+{
+	char	   *path = psprintf("%s/" CFP_MANIFEST_FILE, cfp_date_dir(date));
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, R_OK) == 0;
+}
+
+List *
+cfp_list_backups(void)
+{
+	List	   *result = NIL;
+	ListCell   *lc;
+
+	foreach(lc, cfp_list_date_dirs())
+	{
+		CfpManifest manifest;
+
+		if (has_manifest(lfirst_int(lc)) &&
+			cfp_read_manifest(lfirst_int(lc), &manifest, NULL) &&
+			has_size(lfirst_int(lc), CFP_LATEST_BACKUP, manifest.latest.bytes) &&
+			(manifest.history_kind == CFP_BACKUP_KIND_OFF ||
+			 has_size(lfirst_int(lc), CFP_HISTORY_BACKUP, manifest.history.bytes)))
+			result = lappend_int(result, lfirst_int(lc));
+	}
+	return result;
+}
