@@ -228,7 +228,7 @@ recovery_steps(const char *schema, bool history, bool gone, const char *index)
 		append_step(&hint, &step,
 					psprintf("REINDEX INDEX %s.%s, which is enough when the table itself is sound",
 							 schema, quote_identifier(index)));
-	append_step(&hint, &step, "if there is point-in-time recovery, use that; else");
+	append_step(&hint, &step, "use point-in-time recovery if there is one, else go on");
 	if (!history)
 		append_step(&hint, &step, psprintf("TRUNCATE %s.storage_latest", schema));
 	else
