@@ -201,6 +201,8 @@ static CfpStatement history_freeze = {
 /*
  * Both sides in the order of their primary keys: an index scan each and a
  * merge, whatever their sizes.  At the same version the history is right.
+ * Nobody else writes storage_dirty, so what the snapshot does not see there is
+ * not there: a plain insert, several times as fast as ON CONFLICT.
  */
 static CfpStatement dirty_complete = {
 	.sql = "INSERT INTO @schema@.storage_dirty (key, collection_name, item_name)"
@@ -210,12 +212,13 @@ static CfpStatement dirty_complete = {
 	"  ORDER BY key, collection_name, item_name, version DESC) h"
 	" LEFT JOIN @schema@.storage_latest l"
 	"  ON l.key = h.key AND l.collection_name = h.collection_name AND l.item_name = h.item_name"
-	" WHERE l.version IS NULL OR l.version < h.version OR (l.version = h.version AND"
+	" LEFT JOIN @schema@.storage_dirty d"
+	"  ON d.key = h.key AND d.collection_name = h.collection_name AND d.item_name = h.item_name"
+	" WHERE d.key IS NULL AND (l.version IS NULL OR l.version < h.version OR (l.version = h.version AND"
 	"  (l.data, l.value_int, l.value_float, l.value_string, l.\"timestamp\", l.status,"
 	"   l.status_int, l.username, l.updated_at, l.txid) IS DISTINCT FROM"
 	"  (h.data, h.value_int, h.value_float, h.value_string, h.\"timestamp\", h.status,"
-	"   h.status_int, h.username, h.updated_at, h.txid))"
-	" ON CONFLICT DO NOTHING",
+	"   h.status_int, h.username, h.updated_at, h.txid)))",
 };
 
 /*-------------------------------------------------------------------------
