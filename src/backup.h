@@ -48,8 +48,7 @@ cfp_backup_bytes(const CfpManifest *manifest)
 /*
  * The dates of this database that have a complete backup, ascending: int list
  * of DateADT.  A date whose manifest cannot be used is not among them, nor one
- * whose files are missing or of another size, or whose directory cannot be
- * read.  Needs a transaction; throws what reading directories throws.
+ * whose files are missing, of another size or cannot be read.  Needs a transaction; throws what reading directories throws.
  */
 extern List *cfp_list_backups(void);
 

@@ -320,6 +320,16 @@ has_size(DateADT date, const char *name, int64 bytes)
 	return stat(psprintf("%s/%s", cfp_date_dir(date), name), &st) == 0 && st.st_size == bytes;
 }
 
+/* Is there a manifest that can be read? */
+static bool
+has_manifest(DateADT date)
+{
+	char	   *path = psprintf("%s/" CFP_MANIFEST_FILE, cfp_date_dir(date));
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, R_OK) == 0;
+}
+
 List *
 cfp_list_backups(void)
 {
@@ -330,7 +340,7 @@ cfp_list_backups(void)
 	{
 		CfpManifest manifest;
 
-		if (access(cfp_date_dir(lfirst_int(lc)), R_OK | X_OK) == 0 &&
+		if (has_manifest(lfirst_int(lc)) &&
 			cfp_read_manifest(lfirst_int(lc), &manifest, NULL) &&
 			has_size(lfirst_int(lc), CFP_LATEST_BACKUP, manifest.latest.bytes) &&
 			(manifest.history_kind == CFP_BACKUP_KIND_OFF ||
