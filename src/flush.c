@@ -598,12 +598,13 @@ cfp_reconcile_run(void)
 	cfp_worker_dirty_items(-1);
 
 	cfp_worker_begin(true, true);
+	/* First: a backup that ends meanwhile waits, and does not make this fail. */
+	cfp_backup_break_chain();
 	cfp_set_local("enable_mergejoin", "on");
 	cfp_set_local("enable_nestloop", "off");
 	cfp_statement_run(&history_freeze, NULL, NULL);
 	cfp_statement_run(&dirty_complete, NULL, NULL);
 	cfp_statement_run(&mark_clear, NULL, NULL);
-	cfp_backup_break_chain();
 	dirty_items = count_dirty();
 	cfp_worker_commit();
 	cfp_worker_dirty_items(dirty_items);
