@@ -33,7 +33,6 @@
 
 #include "access/genam.h"
 #include "access/table.h"
-#include "access/xlog.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"

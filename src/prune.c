@@ -19,13 +19,11 @@
  * With older_than a deleted item goes entirely, its row of storage_latest
  * included, when its tombstone was stored before, no other record is left,
  * and nothing is unfolded.  Its versions then begin again at 1, or go on where
- * the cache still knows the tombstone.  Nobody may be about to commit an older
- * version of it, which would bring the item back to life.  Every store
- * holds the lock on cfp_gate from before it takes its version to the end of
- * its transaction: so the job notes a snapshot, waits for those who hold that
- * lock then, and takes tombstones that the snapshot sees only.  A store that
- * begins later takes a higher version.  A transaction at REPEATABLE READ that
- * still sees the tombstone cannot store the item any more (40001, pending.c).
+ * the cache still knows the tombstone.  No store in flight can bring it back
+ * to life with an older version: a delete waits for the stores of its item
+ * that it finds in flight (pending.c), and what comes later has a higher one.
+ * A transaction at REPEATABLE READ that still sees the tombstone cannot store
+ * the item any more (40001, pending.c).
  *
  * What may go is decided in one place, for a dry run as for a run.
  *
@@ -47,12 +45,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -79,17 +72,16 @@ typedef enum Arg
 	ARG_KEEP_VERSIONS,			/* $6; at least 1 */
 	ARG_KEY,					/* $7 */
 	ARG_COLLECTION,
-	ARG_SNAPSHOT,				/* $9: tombstones it sees may go */
-	ARG_TO_KEY,					/* $10: where the chunk ends */
+	ARG_TO_KEY,					/* $9: where the chunk ends */
 	ARG_TO_COLLECTION,
 	ARG_TO_ITEM,
-	ARG_TO_DONE,				/* $13: with that item */
+	ARG_TO_DONE,				/* $12: with that item */
 	NARGS
 } Arg;
 
 #define ARG_TYPES \
 	{TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID, \
-	 PG_SNAPSHOTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID}
+	 TEXTOID, TEXTOID, TEXTOID, BOOLOID}
 
 /* The items asked for, from the primary key of storage_latest. */
 #define SCOPE_ALL			""
@@ -155,13 +147,13 @@ typedef enum Arg
  */
 #define TOMBSTONES(scope, others) \
 	" FROM @schema@.storage_latest l" FROM_HERE scope \
-	" AND (l.key, l.collection_name, l.item_name) <= ($10, $11, $12)" \
-	" AND ($13 OR (l.key, l.collection_name, l.item_name) <> ($10, $11, $12))" \
-	" AND " TOMBSTONE("l") " AND l.updated_at < $5 AND pg_visible_in_snapshot(l.txid, $9)" \
+	" AND (l.key, l.collection_name, l.item_name) <= ($9, $10, $11)" \
+	" AND ($12 OR (l.key, l.collection_name, l.item_name) <> ($9, $10, $11))" \
+	" AND " TOMBSTONE("l") " AND l.updated_at < $5" \
 	" AND NOT EXISTS (SELECT FROM @schema@.storage_dirty d WHERE " SAME_ITEM("d", "l") ")" \
 	" AND EXISTS (SELECT FROM @schema@.storage_history h WHERE " SAME_ITEM("h", "l") \
 	"  AND h.version = l.version AND " TOMBSTONE("h") " AND h.updated_at < $5" \
-	"  AND pg_visible_in_snapshot(h.txid, $9) AND" FLUSHED("h") ")" \
+	"  AND" FLUSHED("h") ")" \
 	" AND NOT EXISTS (SELECT FROM @schema@.storage_history h WHERE " SAME_ITEM("h", "l") \
 	"  AND h.version <> l.version AND " others ")"
 
@@ -245,35 +237,6 @@ set_text_from(Prune *prune, Arg arg, int column)
 	text	   *value = DatumGetTextPP(cfp_statement_value(column, &isnull));
 
 	set_text(prune, arg, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
-}
-
-/*
- * Tombstones that are there now may go, once the transactions that store now
- * have ended.  A dry run has no need to wait for them.
- */
-static void
-wait_for_stores(Prune *prune)
-{
-	MemoryContext old;
-	LOCKTAG		gate;
-
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	old = MemoryContextSwitchTo(prune->context);
-	prune->values[ARG_SNAPSHOT] =
-		datumCopy(DirectFunctionCall1(pg_current_snapshot, (Datum) 0), false, -1);
-	prune->nulls[ARG_SNAPSHOT] = ' ';
-	MemoryContextSwitchTo(old);
-	PopActiveSnapshot();
-
-	if (!prune->args->dry_run)
-	{
-		SET_LOCKTAG_RELATION(gate, MyDatabaseId, cfp_tables()->gate);
-		WaitForLockers(gate, ShareRowExclusiveLock, false);
-	}
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(cfp_worker_context);
 }
 
 /* Note that records of these items may be missing from now on. */
@@ -400,8 +363,6 @@ cfp_prune_history_job(const CfpJobArgs *args)
 
 	prune_begin(&prune, args);
 	total = args->key_len < 0 && args->collection_len < 0 ? latest_rows() : 0;
-	if (args->has_older_than)
-		wait_for_stores(&prune);
 	if (!args->dry_run)
 		note_pruned(&prune);
 

@@ -280,6 +280,35 @@ foreach my $end ('00:01', '23:59:59', '12:00', '11:59', '00:00')
 }
 
 #
+# Years of dates: ends of months, leap days, changes of the clock, a date that
+# the zone skipped; an end of day before noon, after it, and at such a change
+#
+foreach my $case ([ 'Pacific/Apia', '00:00', '2011-12-30' ], [ 'Pacific/Apia', '17:30', '2011-12-30' ],
+	[ 'Europe/Berlin', '02:30', '' ], [ 'America/New_York', '12:00', '' ])
+{
+	my ($zone, $end, $never) = @$case;
+
+	$db = behind(1);
+	$node->safe_psql('postgres', qq{
+ALTER DATABASE $db SET cfp.timezone = '$zone';
+ALTER DATABASE $db SET cfp.end_of_day = '$end'});
+	$node->safe_psql($db, q{
+UPDATE cfp_state SET date = '2011-12-28' WHERE name = 'day';
+UPDATE cfp_state SET date = '2011-12-29' WHERE name = 'files'});
+	reload();
+	wait_for($db, q{SELECT bool_and(finished IS NOT NULL) FROM storage_days});
+	is( $node->safe_psql($db, q{
+SELECT string_agg(d::date::text, ' ') FROM generate_series('2011-12-29', (SELECT max(date) FROM storage_days), interval '1 day') d
+WHERE NOT EXISTS (SELECT FROM storage_days WHERE date = d)}),
+		$never, "$zone, $end: every date there was");
+	is( $node->safe_psql($db, qq{
+SELECT (next_end_of_day AT TIME ZONE '$zone')::date - CASE WHEN '$end' < '12:00' THEN 1 ELSE 0 END - max(date) FROM cfp_stat, storage_days
+GROUP BY next_end_of_day}), '1', "$zone, $end: up to the last that ended");
+	is($node->safe_psql($db, q{SELECT string_agg(date::text, ' ') FROM storage_days WHERE error IS NULL}),
+		'2011-12-29', "$zone, $end: one of them has the records");
+}
+
+#
 # Retention off and the files off
 #
 $node->safe_psql('postgres', "ALTER SYSTEM SET cfp.wal_files = off");
@@ -291,5 +320,5 @@ is($node->safe_psql($db, 'SELECT count(*) FROM cfp_wal_files'), '0', 'no day fil
 is($node->safe_psql($db, q{SELECT cfp_verify_backup(date) > 0 FROM storage_days WHERE error IS NULL}), 't', 'a backup all the same');
 
 $node->stop;
-log_ok($node, qr/could not open directory "base|some useless files|could not back up|could not (?:open|write|create|remove) .*storage_latest|terminating connection because of crash|cfp_close_day\(\) failed|because of crash of another server process|FATAL:  the database system is (?:in recovery|starting up|shutting down)/);
+log_ok($node, qr/could not open directory "base|some useless files|could not back up|could not (?:open|write|create|remove) .*storage_latest|terminating connection because of crash|cfp_close_day\(\) failed|because of crash of another server process|FATAL:  the database system is (?:in recovery|starting up|shutting down|not yet accepting)/);
 done_testing();
