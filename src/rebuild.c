@@ -40,6 +40,7 @@
 #include "history.h"
 #include "jobs.h"
 #include "record.h"
+#include "settings.h"
 #include "wal_files.h"
 #include "worker.h"
 
@@ -220,6 +221,7 @@ cfp_rebuild_history_job(const CfpJobArgs *args)
 		{
 			CHECK_FOR_INTERRUPTS();
 			added += rebuild_batch(reader, batch, line, &more);
+			cfp_waitpoint("batch_rebuilt", true);
 			cfp_job_progress(reader->bytes_done, Max(total, reader->bytes_done));
 		}
 	}
