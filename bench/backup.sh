@@ -7,7 +7,7 @@
 dir=$work/data/cfp
 
 # The close of a day when there is nothing to flush or fold: the backup, and
-# a few statements.  The day before the one closed last is made the last one.
+# a few statements.  The date closed last is made open again.
 close_day()
 {
 	local date tries=0

@@ -25,7 +25,8 @@
  * snapshot out of the row and raises its counter; then, and while the database
  * is marked, the backup is a full one.  The counter is compared when S is
  * saved: a change that came while the backup was written was after S, and is
- * not in it.
+ * not in it.  Pruning is no such change: what it removes nobody needs, and a
+ * restore may bring it back.
  *
  * Locks: ACCESS SHARE on both tables, before S is taken, so that a TRUNCATE
  * before it is seen.

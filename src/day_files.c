@@ -393,12 +393,12 @@ write_out(StringInfo buf, int len)
 		require_free_space();
 }
 
-/* All of the file is on disk. */
+/* Have all of the file on disk; its name is there since it was created. */
 static void
 finish_file(void)
 {
 	pgstat_report_wait_start(PG_WAIT_EXTENSION);
-	if (pg_fsync(fd) != 0)
+	if (pg_fdatasync(fd) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not fsync file \"%s\": %m", path)));

@@ -495,7 +495,7 @@ slot_version(TupleTableSlot *slot)
 
 /* ---------- adding what is missing ---------- */
 
-/* By primary key; the names are plain values, not toasted. */
+/* By primary key; the names are not toasted. */
 static inline int
 compare_columns(const CfpHistoryColumns *a, const CfpHistoryColumns *b)
 {
@@ -533,9 +533,9 @@ typedef const CfpHistoryColumns *ColumnsPointer;
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
-/* Does the scan, opened for so many keys, find the row by its first columns? */
+/* Look for a row by its first so many columns, as the scan was opened. */
 static bool
-probe(TableScan *scan, const CfpHistoryColumns *row, int nkeys)
+probe(TableScan *scan, const CfpHistoryColumns *row, int nkeys, ScanDirection direction)
 {
 	ScanKeyData keys[4];
 
@@ -546,32 +546,39 @@ probe(TableScan *scan, const CfpHistoryColumns *row, int nkeys)
 		ScanKeyInit(&keys[3], 4, BTEqualStrategyNumber, F_INT4EQ,
 					row->values[CFP_COL_VERSION]);
 	scan_start(scan, keys);
-	return scan_next(scan, ForwardScanDirection);
+	return scan_next(scan, direction);
 }
 
 static inline bool
-same_name(const CfpHistoryColumns *a, const CfpHistoryColumns *b, int column)
+same_collection(const CfpHistoryColumns *a, const CfpHistoryColumns *b)
 {
-	text	   *name = DatumGetTextPP(b->values[column]);
+	for (int i = CFP_COL_KEY; i <= CFP_COL_COLLECTION; i++)
+	{
+		text	   *name = DatumGetTextPP(b->values[i]);
 
-	return text_is(DatumGetTextPP(a->values[column]), VARDATA_ANY(name),
-				   VARSIZE_ANY_EXHDR(name));
+		if (!text_is(DatumGetTextPP(a->values[i]), VARDATA_ANY(name),
+					 VARSIZE_ANY_EXHDR(name)))
+			return false;
+	}
+	return true;
 }
 
 /*
- * Most often a table is to be filled that lost all, so the collection is
- * looked for first, then each row of one that is there.
+ * Most often a table is to be filled that lost all.  So the last row of each
+ * collection is looked up first: what lies behind it is missing.  The others
+ * are looked up one by one.
  */
 int64
 cfp_history_add_missing(const CfpHistoryColumns *rows, int nrows)
 {
 	CfpTables	tables = *cfp_tables();
-	const CfpHistoryColumns **sorted = MemoryContextAllocHuge(CurrentMemoryContext,
-															  (Size) Max(nrows, 1) * sizeof(*sorted));
-	const CfpHistoryColumns *last = NULL;
+	ColumnsPointer *sorted = MemoryContextAllocHuge(CurrentMemoryContext,
+													(Size) Max(nrows, 1) * sizeof(ColumnsPointer));
+	ColumnsPointer previous = NULL;
 	InsertRows	insert = {.columns = sorted};
 	TableScan	collections;
 	TableScan	records;
+	CfpHistoryColumns last = {0};	/* of the collection: its primary key */
 	bool		there = false;
 	Relation	rel;
 
@@ -584,15 +591,24 @@ cfp_history_add_missing(const CfpHistoryColumns *rows, int nrows)
 	scan_open(&records, tables.history, tables.history_pkey, GetActiveSnapshot(), 4);
 	for (int i = 0; i < nrows; i++)
 	{
-		const CfpHistoryColumns *row = sorted[i];
+		ColumnsPointer row = sorted[i];
 
-		if (last == NULL || !same_name(last, row, CFP_COL_COLLECTION) ||
-			!same_name(last, row, CFP_COL_KEY))
-			there = probe(&collections, row, 2);
-		else if (compare_columns(last, row) == 0)
+		if (previous == NULL || !same_collection(previous, row))
+		{
+			there = probe(&collections, row, 2, BackwardScanDirection);
+			if (there)
+			{
+				slot_getsomeattrs(collections.slot, CFP_COL_VERSION + 1);
+				for (int j = CFP_COL_KEY; j <= CFP_COL_ITEM; j++)
+					last.values[j] = PointerGetDatum(slot_text(collections.slot, j));
+				last.values[CFP_COL_VERSION] = collections.slot->tts_values[CFP_COL_VERSION];
+			}
+		}
+		else if (compare_columns(previous, row) == 0)
 			continue;
-		last = row;
-		if (!there || !probe(&records, row, 4))
+		previous = row;
+		if (!there || compare_columns(row, &last) > 0 ||
+			!probe(&records, row, 4, ForwardScanDirection))
 			sorted[insert.nrows++] = row;
 	}
 	scan_close(&records);

@@ -292,14 +292,14 @@ cfp_rebuild_history_from_wal_range(PG_FUNCTION_ARGS)
  */
 
 /*
- * The newest records of a chunk of items, along the history's primary key from
- * the item given on; then those of them that latest has not got.
+ * A chunk of items, along the history's primary key from the item given on; of
+ * each the newest record, unless latest has it or a newer one.
  */
 static CfpStatement latest_chunk = {
 	.sql = "WITH chunk AS MATERIALIZED ("
-	"SELECT DISTINCT ON (key, collection_name, item_name) * FROM @schema@.storage_history"
+	"SELECT DISTINCT key, collection_name, item_name FROM @schema@.storage_history"
 	" WHERE (key, collection_name, item_name) >= ($1, $2, $3)"
-	" ORDER BY key, collection_name, item_name, version DESC LIMIT " CppAsString2(CHUNK)
+	" ORDER BY key, collection_name, item_name LIMIT " CppAsString2(CHUNK)
 	"), changed AS ("
 	"INSERT INTO @schema@.storage_latest AS l"
 	" (key, collection_name, item_name, data, value_int, value_float, value_string,"
@@ -307,8 +307,12 @@ static CfpStatement latest_chunk = {
 	" SELECT h.key, h.collection_name, h.item_name, h.data, h.value_int, h.value_float,"
 	" h.value_string, h.\"timestamp\", h.status, h.status_int, h.username, h.updated_at,"
 	" h.version, h.txid"
-	" FROM chunk h LEFT JOIN @schema@.storage_latest o"
-	"  ON o.key = h.key AND o.collection_name = h.collection_name AND o.item_name = h.item_name"
+	" FROM chunk c LEFT JOIN @schema@.storage_latest o"
+	"  ON o.key = c.key AND o.collection_name = c.collection_name AND o.item_name = c.item_name"
+	" CROSS JOIN LATERAL (SELECT * FROM @schema@.storage_history n"
+	"  WHERE n.key = c.key AND n.collection_name = c.collection_name AND n.item_name = c.item_name"
+	"  AND n.version >= coalesce(o.version, '-2147483648')"
+	"  ORDER BY n.version DESC LIMIT 1) h"
 	" WHERE o.version IS NULL OR o.version < h.version OR (o.version = h.version AND"
 	"  (o.data, o.value_int, o.value_float, o.value_string, o.\"timestamp\", o.status,"
 	"   o.status_int, o.username, o.updated_at) IS DISTINCT FROM"
@@ -337,7 +341,6 @@ latest_one_chunk(Datum *from, MemoryContext context, int64 *changed)
 	int64		items = 0;
 
 	cfp_worker_begin(false, true);
-	cfp_set_local("enable_incremental_sort", "on");
 	if (cfp_statement_run(&latest_chunk, from, NULL) > 0)
 	{
 		bool		isnull;

@@ -44,7 +44,7 @@ sub wait_stores
 
 foreach my $mode ('fast', 'smart', 'immediate', 'fast')
 {
-	my $stores = $mode eq 'smart' ? 1000 : 1_000_000;
+	my $stores = $mode eq 'smart' ? 20_000 : 1_000_000;
 	@clients = map { start_client($_, $stores) } 1 .. 3;
 
 	wait_stores();

@@ -250,6 +250,83 @@ is(sql(q{SELECT sum(1) FROM storage_history WHERE key = 'meanwhile' AND collecti
 history_ok($node, 'no version twice');
 seen_ok($node, 'cache and tables agree');
 
+# a job worker that is killed takes the server down; what it did stays
+sql('CREATE TABLE before_kill AS TABLE storage_history');
+sql('ALTER SYSTEM SET maintenance_work_mem = 1024');
+sql('SELECT pg_reload_conf(); TRUNCATE storage_history');
+$asker->disconnect;
+$asker = connect_node($node);
+$asker->do("SELECT cfp_rebuild_history_from_wal('$date')", { pg_async => DBD::Pg::PG_ASYNC() });
+$node->poll_query_until('postgres', 'SELECT count(*) > 0 FROM cfp.storage_history')
+  or BAIL_OUT('nothing is rebuilt');
+my $job_worker = sql(q{SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE backend_type = 'cfp job worker'});
+SKIP:
+{
+	skip 'the job was done too soon', 1 unless $job_worker > 0;
+	kill 'KILL', $job_worker;
+	usleep(200_000);
+	wait_true($node, q{SELECT NOT EXISTS (
+		SELECT FROM pg_stat_activity WHERE backend_type = 'cfp job worker')});
+	ok(1, 'killed');
+}
+wait_true($node, "SELECT cfp.cfp_rebuild_history_from_wal('$date') >= 0");
+is(sql(qq{SELECT count(*) FROM (SELECT $columns FROM before_kill WHERE key <> 'bad'
+	EXCEPT ALL SELECT $columns FROM storage_history) d}), '0', 'after a kill another rebuild adds the rest');
+history_ok($node, 'no version twice');
+seen_ok($node, 'cache and tables agree');
+sql('ALTER SYSTEM RESET maintenance_work_mem');
+sql('SELECT pg_reload_conf(); DROP TABLE before_kill');
+
+# ---- a directory that cannot be read
+
+SKIP:
+{
+	skip 'permissions do not bind this user', 2 if $> == 0;
+	chmod 0, $dir;
+	state_is($node, 'postgres', "SELECT cfp_rebuild_history_from_wal('$date')", '42501', qr/could not .*$date/, 'a directory without permission');
+	chmod 0700, $dir;
+}
+
+# ---- other encodings
+
+foreach my $test ([ 'latin1', 'LATIN1', q{chr(233) || 'x'}, '\u00e9' ],
+	[ 'euc_jp', 'EUC_JP', q{convert_from('\xe697a5e69cac', 'UTF8')}, '\u65e5' ],
+	[ 'ascii', 'SQL_ASCII', q{E'\351\303\251'}, 'a' ])
+{
+	my ($db, $encoding, $text, $escape) = @$test;
+
+	$node->safe_psql('postgres',
+		"CREATE DATABASE $db TEMPLATE template0 ENCODING '$encoding' LC_COLLATE 'C' LC_CTYPE 'C'");
+	cfp_install($node, $db);
+	$node->safe_psql($db, qq{SELECT cfp_store('k' || t, jsonb_build_object('d', t, t, 1), t, t, t, username => t) FROM (SELECT $text) s(t)});
+	$node->safe_psql($db, qq{SELECT cfp_store('k', '{"e": "$escape"}')});
+	$node->safe_psql($db, 'SELECT cfp_flush()');
+	is($node->safe_psql($db, q{SELECT count(*) FROM cfp_wal_files f,
+			LATERAL (SELECT * FROM cfp_read_wal(f.date) EXCEPT ALL TABLE storage_history) d}),
+		'0', "$encoding: the records are read back");
+	$node->safe_psql($db, 'CREATE TABLE kept AS TABLE storage_history');
+	$node->safe_psql($db, 'TRUNCATE storage_history, storage_latest');
+	is($node->safe_psql($db, q{SELECT cfp_rebuild_history_from_wal(max(date)) FROM cfp_wal_files}), '2', "$encoding: rebuilt");
+	$node->safe_psql($db, q{UPDATE kept SET txid = '2'});
+	is($node->safe_psql($db, q{SELECT count(*) FROM (TABLE kept EXCEPT ALL TABLE storage_history) d}),
+		'0', "$encoding: the same");
+}
+{
+	# The file is UTF-8; a character that the database cannot have is a bad line.
+	my ($latin) = glob($node->data_dir . '/cfp/*_latin1/*/wal_000001.jsonl');
+	my $text = slurp_file($latin);
+	my $other = $latin =~ s/000001/900001/r;
+
+	like($text, qr/"k\xc3\xa9x"/, 'the file is in UTF-8');
+	open($file, '>:raw', $other) or die "$other: $!";
+	print $file qq({"key":"\xe2\x82\xac","collection_name":"","item_name":"",$stamp,"version":1}\n);
+	close $file;
+	($result, $out, $err) = $node->psql('latin1', 'SELECT cfp_rebuild_history_from_wal(max(date)) FROM cfp_wal_files');
+	is($out, '0', 'what the database cannot hold is not added');
+	like($err, qr/1 lines of the day files/, 'and is counted');
+	unlink $other;
+}
+
 # ---- arguments and permissions
 
 my $may = q{permission denied for function cfp_};
@@ -343,6 +420,7 @@ $node->stop;
 log_ok($node,
 	qr/is not used/, qr/ERROR:  cfp_rebuild_history_from_wal\(\) failed/, qr/ERROR:  the .*date.* must /,
 	qr/ERROR:  permission denied/, qr/ERROR:  canceling statement/, qr/it may be corrupted/,
-	qr/WARNING:  \d+ lines of the day files/, qr/cfp cannot use table/, qr/invalid page in block/);
+	qr/WARNING:  \d+ lines of the day files/,
+	qr/WARNING:  terminating connection because of crash/, qr/terminated by signal 9/, qr/cfp cannot use table/, qr/invalid page in block/);
 
 done_testing();

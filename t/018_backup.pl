@@ -339,25 +339,48 @@ $_->disconnect foreach ($before, $restorer, $after);
 # One snapshot: pairs of items that are always stored together.
 #
 sql(q{SELECT cfp_store('pair', '{}', 'a', 'c', 0), cfp_store('pair', '{}', 'b', 'c', 0); SELECT cfp_fold()});
-my $writer = fork;
-if (!$writer)
+
+# A process that stores two items in each transaction, until it is ended.
+my @writers;
+END { kill 'KILL', @writers }
+
+sub start_writer
 {
-	my $child = connect_node($node);
-	eval {
-		for (my $i = 1;; $i++)
-		{
-			$child->do('BEGIN');
-			$child->do("SELECT cfp_store('pair', '{}', 'a', 'c', $i)");
-			$child->do("SELECT cfp_store('pair', '{}', 'b', 'c', $i)");
-			$child->do('COMMIT');
-		}
-	};
-	require POSIX;
-	POSIX::_exit(0);
+	my ($key, $pause) = @_;
+	my $pid = fork;
+
+	if ($pid == 0)
+	{
+		eval {
+			my $child = connect_node($node);
+			for (my $i = 1;; $i++)
+			{
+				$child->do('BEGIN');
+				$child->do("SELECT cfp_store('$key', '{}', 'a', 'c', $i)");
+				usleep(rand $pause);
+				$child->do("SELECT cfp_store('$key', '{}', 'b', 'c', $i)");
+				$child->do('COMMIT');
+				usleep(rand $pause);
+			}
+		};
+		require POSIX;
+		POSIX::_exit(0);
+	}
+	push @writers, $pid;
+	return;
 }
+
+sub end_writers
+{
+	kill 'TERM', @writers;
+	waitpid $_, 0 foreach @writers;
+	@writers = ();
+	return;
+}
+
+start_writer('pair', 0);
 backup('2020-03-01');
-kill 'TERM', $writer;
-waitpid $writer, 0;
+end_writers();
 sql('SELECT cfp_flush()');
 keep('busy');
 like(sql(q{SELECT cfp_verify_backup('2020-03-01')}), qr/^\d+$/, 'a backup among stores is right');
@@ -472,6 +495,28 @@ is(sql(q{SELECT cfp_verify_backup('2020-04-14')}), sql('SELECT count(*) FROM sto
 sql('TRUNCATE storage_latest');
 like((sqlstate($node, 'postgres', q{SELECT cfp_restore_backup('2020-04-14')}))[1], qr/WARNING:.*no storage_history/, 'off: restore says so');
 restored_ok('off', 'off');
+
+# One day's records after the other's among transactions of all lengths: no
+# record is in none of the backups, or in two.
+setting('cfp.backup_history', 'day');
+sql(q{SELECT cfp_fold()});
+wait_true($node, q{SELECT NOT EXISTS (SELECT FROM cfp.cfp_state WHERE name = 'reconcile')});
+start_writer("chain$_", 4**$_ * 1000) foreach (0 .. 4);
+foreach my $day (15 .. 24)
+{
+	usleep(300_000);
+	backup("2020-04-$day");
+	is(manifest("2020-04-$day", 'history'), $day == 15 ? 'full' : 'day', "chain of ten: backup $day");
+}
+end_writers();
+sql(q{SELECT cfp_restore_backup('2020-04-24', true)});
+is(sql(q{SELECT key, item_name, count(*), max(version) FROM storage_history WHERE key LIKE 'chain%'
+	GROUP BY 1, 2 HAVING count(*) <> max(version)}), '', 'chain of ten: no version is missing');
+is(sql(q{SELECT key FROM storage_history WHERE key LIKE 'chain%' GROUP BY 1
+	HAVING max(version) FILTER (WHERE item_name = 'a') IS DISTINCT FROM max(version) FILTER (WHERE item_name = 'b')}), '',
+	'chain of ten: transactions are whole');
+is(sql(q{SELECT count(DISTINCT key) FROM storage_history WHERE key LIKE 'chain%'}), '5', 'chain of ten: all writers are in it');
+seen_ok($node, 'chain of ten: all agree');
 setting('cfp.backup_history');
 
 #
