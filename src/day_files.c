@@ -10,8 +10,8 @@
  * and synced before, so the files never have less than the row says, and what
  * they have beyond it was never saved and is taken off again:
  *
- *	- the last file is opened anew in each flush.  One that is longer than
- *	  saved is cut back.  One that is missing or shorter (a standby promoted,
+ *	- the last file is opened anew in each flush.  What it has beyond the
+ *	  saved length is cut off.  One that is missing or shorter (a standby promoted,
  *	  another base directory, deleted by hand) is left, and a new one begun;
  *	- before the first write of a worker, and after a flush that failed, the
  *	  files of higher number or later date are removed, if their first line
@@ -291,12 +291,35 @@ is_torn(const char *name, DateADT date)
 	return size < header.len && strncmp(text, header.data, size) == 0;
 }
 
-/* Remove the files beyond the saved end that this server has made. */
+/* Take off what the last file has beyond the saved end. */
+static void
+cut_back(const char *name, off_t size)
+{
+	if (pg_truncate(name, saved.length) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not truncate file \"%s\": %m", name)));
+	ereport(LOG,
+			(errmsg("cfp: day file \"%s\" cut back from %lld to %lld bytes", name,
+					(long long) size, (long long) saved.length),
+			 errdetail("The rest was written by a flush that did not complete; its records are written again.")));
+}
+
+/* The same, and remove the files beyond it that this server has made. */
 static void
 remove_unsaved(void)
 {
 	ListCell   *date_cell;
 	ListCell   *number_cell;
+	struct stat st;
+
+	if (saved.file > 0)
+	{
+		char	   *name = cfp_day_file(saved.date, saved.file);
+
+		if (stat(name, &st) == 0 && st.st_size > saved.length)
+			cut_back(name, st.st_size);
+	}
 
 	foreach(date_cell, cfp_list_date_dirs())
 	{
@@ -326,7 +349,6 @@ static void
 prepare(void)
 {
 	cfp_require_instance_lock(end.date);
-	require_free_space();
 	if (!removed_unsaved)
 	{
 		(void) cfp_make_date_dir(end.date);
@@ -334,6 +356,7 @@ prepare(void)
 			remove_unsaved();
 		removed_unsaved = true;
 	}
+	require_free_space();
 }
 
 /* After trouble: take off what this flush has written, as far as possible. */
@@ -477,16 +500,7 @@ open_file(void)
 	opened = path;
 	has_record = true;
 	if (st.st_size > end.length)
-	{
-		if (ftruncate(fd, end.length) != 0)
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not truncate file \"%s\": %m", path)));
-		ereport(LOG,
-				(errmsg("cfp: day file \"%s\" cut back from %lld to %lld bytes", path,
-						(long long) st.st_size, (long long) end.length),
-				 errdetail("The rest was written by a flush that did not complete; its records are written again.")));
-	}
+		cut_back(path, st.st_size);
 }
 
 /* Write all records that were added. */
