@@ -29,7 +29,8 @@
  * a subtransaction; an error in it is logged (the same one once a minute) and
  * kept for cfp_stat, the disk is put back, the row stays as it is, and so a
  * later flush finds the missing records by the row's snapshot.  It is tried
- * after 1 s, doubling to 60 s, or when the lock on cfp.base_dir is got.
+ * after 1 s, doubling to 60 s, when somebody asks for a flush, and when the
+ * lock on cfp.base_dir is got.
  *
  * Locks: none of its own.
  *
@@ -205,6 +206,12 @@ cfp_day_files_due(void)
 	if (retry_with_lock && cfp_instance_lock_held())
 		return GetCurrentTimestamp();
 	return retry_at;
+}
+
+void
+cfp_day_files_retry(void)
+{
+	retry_at = 0;
 }
 
 static void

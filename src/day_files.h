@@ -48,6 +48,9 @@ extern void cfp_day_files_forget(void);
 /* For worker.c: when to flush because of the files alone; 0 never. */
 extern TimestampTz cfp_day_files_due(void);
 
+/* Somebody asks for a flush: try files in trouble again at once. */
+extern void cfp_day_files_retry(void);
+
 /* Was this day file begun by this server for this database?  Throws. */
 extern bool cfp_day_file_is_ours(const char *path);
 

@@ -42,6 +42,7 @@
 #include "record.h"
 #include "settings.h"
 #include "wal_files.h"
+#include "sql_api.h"
 #include "worker.h"
 
 PG_FUNCTION_INFO_V1(cfp_rebuild_history_from_wal);
@@ -243,23 +244,6 @@ rebuild_history(DateADT first, DateADT last)
 	return added;
 }
 
-static DateADT
-date_argument(FunctionCallInfo fcinfo, int n)
-{
-	DateADT		date;
-
-	if (PG_ARGISNULL(n))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the date must not be null")));
-	date = PG_GETARG_DATEADT(n);
-	if (DATE_NOT_FINITE(date))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the date must be finite")));
-	return date;
-}
-
 /* cfp_rebuild_history_from_wal(date) */
 Datum
 cfp_rebuild_history_from_wal(PG_FUNCTION_ARGS)
@@ -267,7 +251,7 @@ cfp_rebuild_history_from_wal(PG_FUNCTION_ARGS)
 	DateADT		date;
 
 	cfp_require_preload();
-	date = date_argument(fcinfo, 0);
+	date = cfp_date_argument(fcinfo, 0);
 	PG_RETURN_INT64(rebuild_history(date, date));
 }
 
@@ -279,8 +263,8 @@ cfp_rebuild_history_from_wal_range(PG_FUNCTION_ARGS)
 	DateADT		last;
 
 	cfp_require_preload();
-	first = date_argument(fcinfo, 0);
-	last = date_argument(fcinfo, 1);
+	first = cfp_date_argument(fcinfo, 0);
+	last = cfp_date_argument(fcinfo, 1);
 	if (first > last)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

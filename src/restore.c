@@ -57,7 +57,9 @@
 #include "gate.h"
 #include "jobs.h"
 #include "record.h"
+#include "sql_api.h"
 #include "tables.h"
+#include "worker.h"
 
 #define BATCH_ROWS			1000	/* handed to the table at once, at most */
 #define BATCH_BYTES			(1024 * 1024)	/* and so much memory, roughly */
@@ -666,23 +668,6 @@ cfp_restore_backup_job(const CfpJobArgs *args)
  *-------------------------------------------------------------------------
  */
 
-static DateADT
-date_argument(FunctionCallInfo fcinfo)
-{
-	DateADT		date;
-
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("the date must not be null")));
-	date = PG_GETARG_DATEADT(0);
-	if (DATE_NOT_FINITE(date))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the date must be finite")));
-	return date;
-}
-
 /* cfp_verify_backup(date): rows */
 Datum
 cfp_verify_backup(PG_FUNCTION_ARGS)
@@ -690,7 +675,7 @@ cfp_verify_backup(PG_FUNCTION_ARGS)
 	CfpJobArgs	args = {0};
 
 	cfp_require_preload();
-	args.from = date_argument(fcinfo);
+	args.from = cfp_date_argument(fcinfo, 0);
 	PG_RETURN_INT64(cfp_job_run(CFP_JOB_VERIFY_BACKUP, &args));
 }
 
@@ -699,9 +684,12 @@ Datum
 cfp_restore_backup(PG_FUNCTION_ARGS)
 {
 	CfpJobArgs	args = {0};
+	int64		rows;
 
 	cfp_require_preload();
-	args.from = date_argument(fcinfo);
+	args.from = cfp_date_argument(fcinfo, 0);
 	args.discard_newer = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
-	PG_RETURN_INT64(cfp_job_run(CFP_JOB_RESTORE_BACKUP, &args));
+	rows = cfp_job_run(CFP_JOB_RESTORE_BACKUP, &args);
+	(void) cfp_request(CFP_REQUEST_RECONCILE);
+	PG_RETURN_INT64(rows);
 }

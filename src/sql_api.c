@@ -100,6 +100,23 @@ cfp_require_key(FunctionCallInfo fcinfo)
 				 errhint("An item is named by key, item_name and collection_name; only the last two may be left out.")));
 }
 
+DateADT
+cfp_date_argument(FunctionCallInfo fcinfo, int n)
+{
+	DateADT		date;
+
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the date must not be null")));
+	date = PG_GETARG_DATEADT(n);
+	if (DATE_NOT_FINITE(date))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the date must be finite")));
+	return date;
+}
+
 void
 cfp_check_names(const CfpItemName *name)
 {

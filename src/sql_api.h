@@ -11,6 +11,7 @@
 #include "cfp.h"
 #include "record.h"
 
+#include "utils/date.h"
 #include "utils/tuplestore.h"
 
 /* A text argument; NULL is the empty string.  The bytes belong to the caller. */
@@ -34,6 +35,9 @@ extern const char *cfp_optional_argument(FunctionCallInfo fcinfo, int n, int *le
 
 /* Throws 22004 when argument 0, the key, is NULL. */
 extern void cfp_require_key(FunctionCallInfo fcinfo);
+
+/* A date argument.  Throws 22004 when it is NULL, 22023 when it is infinite. */
+extern DateADT cfp_date_argument(FunctionCallInfo fcinfo, int n);
 
 /* Throws 54000 when the names together are too long to be stored. */
 extern void cfp_check_names(const CfpItemName *name);

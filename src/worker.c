@@ -570,6 +570,7 @@ serve_requests(void)
 		return true;
 	}
 
+	cfp_day_files_retry();
 	ok = attempt(PIECE_FLUSH, &result);
 	if (ok && kind == CFP_REQUEST_FOLD)
 		ok = attempt(PIECE_FOLD, &result);
