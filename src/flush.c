@@ -198,6 +198,11 @@ static CfpStatement history_freeze = {
 	" WHERE txid >= pg_snapshot_xmax(pg_current_snapshot())",
 };
 
+static CfpStatement latest_freeze = {
+	.sql = "UPDATE @schema@.storage_latest SET txid = '2'"
+	" WHERE txid >= pg_snapshot_xmax(pg_current_snapshot())",
+};
+
 /*
  * Both sides in the order of their primary keys: an index scan each and a
  * merge, whatever their sizes.  At the same version the history is right.
@@ -216,9 +221,9 @@ static CfpStatement dirty_complete = {
 	"  ON d.key = h.key AND d.collection_name = h.collection_name AND d.item_name = h.item_name"
 	" WHERE d.key IS NULL AND (l.version IS NULL OR l.version < h.version OR (l.version = h.version AND"
 	"  (l.data, l.value_int, l.value_float, l.value_string, l.\"timestamp\", l.status,"
-	"   l.status_int, l.username, l.updated_at, l.txid) IS DISTINCT FROM"
+	"   l.status_int, l.username, l.updated_at) IS DISTINCT FROM"
 	"  (h.data, h.value_int, h.value_float, h.value_string, h.\"timestamp\", h.status,"
-	"   h.status_int, h.username, h.updated_at, h.txid)))",
+	"   h.status_int, h.username, h.updated_at)))",
 };
 
 /*-------------------------------------------------------------------------
@@ -603,6 +608,7 @@ cfp_reconcile_run(void)
 	cfp_set_local("enable_mergejoin", "on");
 	cfp_set_local("enable_nestloop", "off");
 	cfp_statement_run(&history_freeze, NULL, NULL);
+	cfp_statement_run(&latest_freeze, NULL, NULL);
 	cfp_statement_run(&dirty_complete, NULL, NULL);
 	cfp_statement_run(&mark_clear, NULL, NULL);
 	dirty_items = count_dirty();

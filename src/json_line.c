@@ -15,7 +15,7 @@
  * "value" is the one of value_int, value_float and value_string that is not
  * NULL.  A number without point and exponent is an integer, any other a
  * float; a float is the shortest text that reads back as the same float8.
- * Timestamps are in UTC with microseconds.  Lines are UTF-8 whatever the
+ * Timestamps are written as cfp_get() gives them.  Lines are UTF-8 whatever the
  * server's encoding; in a SQL_ASCII database they have its bytes as they are.
  *
  * Writing: one json-c object, made once, whose members are filled in anew for
@@ -255,60 +255,21 @@ put_float(int n, float8 value)
 	}
 }
 
-static inline char *
-put_digits(char *dst, uint32 value, int width, char behind)
-{
-	for (int i = width - 1; i >= 0; i--)
-	{
-		dst[i] = '0' + value % 10;
-		value /= 10;
-	}
-	dst[width] = behind;
-	return dst + width + 1;
-}
-
-/* "2026-11-21T11:39:21.123456Z"; "infinity"; beyond year 9999 as XML has it. */
 static void
 put_timestamp(int n, Datum datum, bool isnull)
 {
-	static const int utc = 0;
 	char	   *room = members[n].text.room;
-	char	   *dst = room;
-	TimestampTz ts = DatumGetTimestampTz(datum);
-	int			year,
-				month,
-				day;
-	int64		days;
-	int64		time;
+	int			len;
 
 	if (isnull)
 	{
 		put_null(n);
 		return;
 	}
-
-	*dst++ = '"';
-	days = ts / USECS_PER_DAY - (ts % USECS_PER_DAY < 0 ? 1 : 0);
-	if (!TIMESTAMP_NOT_FINITE(ts))
-		j2date((int) days + POSTGRES_EPOCH_JDATE, &year, &month, &day);
-	if (!TIMESTAMP_NOT_FINITE(ts) && year >= 1 && year <= 9999)
-	{
-		time = ts - days * USECS_PER_DAY;
-		dst = put_digits(dst, year, 4, '-');
-		dst = put_digits(dst, month, 2, '-');
-		dst = put_digits(dst, day, 2, 'T');
-		dst = put_digits(dst, time / USECS_PER_HOUR, 2, ':');
-		dst = put_digits(dst, time / USECS_PER_MINUTE % MINS_PER_HOUR, 2, ':');
-		dst = put_digits(dst, time / USECS_PER_SEC % SECS_PER_MINUTE, 2, '.');
-		dst = put_digits(dst, time % USECS_PER_SEC, 6, 'Z');
-	}
-	else
-	{
-		JsonEncodeDateTime(dst, datum, TIMESTAMPTZOID, &utc);
-		dst += strlen(dst);
-	}
-	*dst++ = '"';
-	put_raw(n, room, dst - room);
+	room[0] = '"';
+	len = cfp_encode_timestamp(room + 1, DatumGetTimestampTz(datum));
+	room[len + 1] = '"';
+	put_raw(n, room, len + 2);
 }
 
 static void
@@ -516,11 +477,11 @@ expect(LineReader *reader, JsonTokenType token, JsonParseErrorType error)
  * Step over the object or array that begins with the current token.  Whether
  * what is between is JSON is left to who reads it; if it is, this is its end.
  */
-static char *
+static const char *
 nested_end(LineReader *reader)
 {
-	char	   *p = reader->lex->token_start;
-	char	   *end = reader->lex->input + reader->lex->input_length;
+	const char *p = reader->lex->token_start;
+	const char *end = reader->lex->input + reader->lex->input_length;
 	int			depth = 0;
 
 	for (; p < end; p++)
@@ -542,7 +503,7 @@ nested_end(LineReader *reader)
 			case ']':
 				if (--depth == 0)
 				{
-					reader->lex->token_terminator = p + 1;
+					reader->lex->token_terminator = unconstify(char *, p + 1);
 					return p + 1;
 				}
 				break;
@@ -554,8 +515,8 @@ nested_end(LineReader *reader)
 static Datum
 nested_value(LineReader *reader)
 {
-	char	   *start = reader->lex->token_start;
-	char	   *end = nested_end(reader);
+	const char *start = reader->lex->token_start;
+	const char *end = nested_end(reader);
 
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(pnstrdup(start, end - start)));
 }

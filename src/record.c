@@ -284,12 +284,11 @@ put_digits(char *dst, int number, int ndigits)
 }
 
 /*
- * ISO 8601 in UTC, as the server writes timestamps into jsonb; returns the
- * length.  buf has room for MAXDATELEN + 1.  Years of four digits are written
- * here, in a fifth of the time; a store writes two timestamps.
+ * Years of four digits are written here, in a fifth of the time that the
+ * server takes; a store writes two timestamps.
  */
-static int
-encode_timestamp(char *buf, TimestampTz ts)
+int
+cfp_encode_timestamp(char *buf, TimestampTz ts)
 {
 	static const int utc = 0;
 	int64		day;
@@ -367,8 +366,8 @@ cfp_record_make(const CfpFields *fields)
 	int			updated_at_len;
 
 	if (fields->has_timestamp)
-		timestamp_len = encode_timestamp(timestamp, fields->timestamp);
-	updated_at_len = encode_timestamp(updated_at, fields->updated_at);
+		timestamp_len = cfp_encode_timestamp(timestamp, fields->timestamp);
+	updated_at_len = cfp_encode_timestamp(updated_at, fields->updated_at);
 
 	room = IMAGE_ROOM + timestamp_len + updated_at_len;
 	if (fields->data != NULL)

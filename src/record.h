@@ -137,6 +137,12 @@ extern Jsonb *cfp_record_data(const CfpRecord *record);
 /* The hash that etags sum up: of item name, version and updated_at. */
 extern uint64 cfp_record_etag(const char *item, int item_len, const CfpRecord *record);
 
+/*
+ * A timestamp in ISO 8601 and UTC, as the server writes it into jsonb; returns
+ * the length.  buf has room for MAXDATELEN + 1.
+ */
+extern int	cfp_encode_timestamp(char *buf, TimestampTz ts);
+
 /* Append `"item": {record}` as JSON text (no leading or trailing comma). */
 extern void cfp_record_append_json(StringInfo buf, const char *item, int item_len,
 								   const CfpRecord *record);
