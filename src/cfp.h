@@ -53,6 +53,17 @@ cfp_compare_names(const char *a, int a_len, const char *b, int b_len)
 	return cmp != 0 ? cmp : a_len - b_len;
 }
 
+/* The same of two text pointers, for qsort. */
+static inline int
+cfp_compare_texts(const void *a, const void *b)
+{
+	const text *x = *(text *const *) a;
+	const text *y = *(text *const *) b;
+
+	return cfp_compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
+							 VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
+}
+
 /* True when cfp was in shared_preload_libraries, so shared memory is there. */
 extern bool cfp_preloaded;
 

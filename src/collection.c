@@ -852,16 +852,6 @@ cfp_read_collection(const CfpCollectionName *name, const CfpReadOptions *options
 
 /* ---------- the collections of a key ---------- */
 
-static int
-compare_texts(const void *a, const void *b)
-{
-	const text *x = *(text *const *) a;
-	const text *y = *(text *const *) b;
-
-	return cfp_compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
-						 VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
-}
-
 List *
 cfp_read_collections(const char *key, int key_len)
 {
@@ -883,10 +873,10 @@ cfp_read_collections(const char *key, int key_len)
 	for (int i = 0; i < nown; i++)
 		all[n++] = cstring_to_text_with_len(own[i].name.in.collection,
 											own[i].name.in.collection_len);
-	qsort(all, n, sizeof(text *), compare_texts);
+	qsort(all, n, sizeof(text *), cfp_compare_texts);
 	for (int i = 0; i < n; i++)
 	{
-		if (i == 0 || compare_texts(&all[i - 1], &all[i]) != 0)
+		if (i == 0 || cfp_compare_texts(&all[i - 1], &all[i]) != 0)
 			names = lappend(names, all[i]);
 	}
 	return names;

@@ -66,6 +66,7 @@
 #include "backup.h"
 #include "compat.h"
 #include "day_files.h"
+#include "latest.h"
 #include "record.h"
 #include "settings.h"
 #include "tables.h"
@@ -219,11 +220,7 @@ static CfpStatement dirty_complete = {
 	"  ON l.key = h.key AND l.collection_name = h.collection_name AND l.item_name = h.item_name"
 	" LEFT JOIN @schema@.storage_dirty d"
 	"  ON d.key = h.key AND d.collection_name = h.collection_name AND d.item_name = h.item_name"
-	" WHERE d.key IS NULL AND (l.version IS NULL OR l.version < h.version OR (l.version = h.version AND"
-	"  (l.data, l.value_int, l.value_float, l.value_string, l.\"timestamp\", l.status,"
-	"   l.status_int, l.username, l.updated_at) IS DISTINCT FROM"
-	"  (h.data, h.value_int, h.value_float, h.value_string, h.\"timestamp\", h.status,"
-	"   h.status_int, h.username, h.updated_at)))",
+	" WHERE d.key IS NULL AND " CFP_LATEST_BEHIND("l", "h"),
 };
 
 /*-------------------------------------------------------------------------

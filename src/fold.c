@@ -10,10 +10,6 @@
  * version it may have been changed by hand), and the item leaves
  * storage_dirty.  An item that has no record any more just leaves.
  *
- * The search in the history is bounded by the version that storage_latest has:
- * a btree takes whole pages of what matches, so without a bound an item of
- * hundreds of versions would cost hundreds of comparisons.
- *
  * All of a chunk happens in one statement, with one snapshot.  Every record
  * that a flush has seen is in that snapshot; one committed after it will be
  * found new by a later flush, which puts its item back: the flush must
@@ -37,6 +33,7 @@
 #include "pgstat.h"
 #include "utils/builtins.h"
 
+#include "latest.h"
 #include "settings.h"
 #include "worker.h"
 
@@ -49,24 +46,7 @@ static CfpStatement fold_chunk = {
 	" WHERE (key, collection_name, item_name) >= ($1, $2, $3)"
 	" ORDER BY key, collection_name, item_name LIMIT " CppAsString2(CHUNK)
 	"), folded AS ("
-	"INSERT INTO @schema@.storage_latest AS l"
-	" (key, collection_name, item_name, data, value_int, value_float, value_string,"
-	" \"timestamp\", status, status_int, username, updated_at, version, txid)"
-	" SELECT h.key, h.collection_name, h.item_name, h.data, h.value_int, h.value_float,"
-	" h.value_string, h.\"timestamp\", h.status, h.status_int, h.username, h.updated_at,"
-	" h.version, h.txid"
-	" FROM chunk c LEFT JOIN @schema@.storage_latest o"
-	"  ON o.key = c.key AND o.collection_name = c.collection_name AND o.item_name = c.item_name"
-	" CROSS JOIN LATERAL (SELECT * FROM @schema@.storage_history n"
-	"  WHERE n.key = c.key AND n.collection_name = c.collection_name AND n.item_name = c.item_name"
-	"  AND n.version >= coalesce(o.version, '-2147483648')"
-	"  ORDER BY n.version DESC LIMIT 1) h"
-	" ON CONFLICT (key, collection_name, item_name) DO UPDATE SET"
-	" data = excluded.data, value_int = excluded.value_int, value_float = excluded.value_float,"
-	" value_string = excluded.value_string, \"timestamp\" = excluded.\"timestamp\","
-	" status = excluded.status, status_int = excluded.status_int, username = excluded.username,"
-	" updated_at = excluded.updated_at, version = excluded.version, txid = excluded.txid"
-	" WHERE l.version <= excluded.version"
+	CFP_LATEST_INSERT CFP_LATEST_CONFLICT
 	"), gone AS ("
 	"DELETE FROM @schema@.storage_dirty d USING chunk c"
 	" WHERE d.key = c.key AND d.collection_name = c.collection_name AND d.item_name = c.item_name"
@@ -90,16 +70,8 @@ fold_one_chunk(Datum *from, MemoryContext context)
 	if (cfp_statement_run(&fold_chunk, from, NULL) > 0)
 	{
 		bool		isnull;
-		MemoryContext old = MemoryContextSwitchTo(context);
-		Datum		last[3];
 
-		for (int i = 0; i < 3; i++)
-		{
-			last[i] = PointerGetDatum(DatumGetTextPCopy(cfp_statement_value(i + 1, &isnull)));
-			pfree(DatumGetPointer(from[i]));
-			from[i] = last[i];
-		}
-		MemoryContextSwitchTo(old);
+		cfp_statement_take_names(from, context);
 		items = DatumGetInt64(cfp_statement_value(4, &isnull));
 	}
 	cfp_worker_commit();

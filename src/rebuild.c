@@ -39,6 +39,7 @@
 #include "gate.h"
 #include "history.h"
 #include "jobs.h"
+#include "latest.h"
 #include "record.h"
 #include "settings.h"
 #include "wal_files.h"
@@ -287,29 +288,7 @@ static CfpStatement latest_chunk = {
 	" WHERE (key, collection_name, item_name) >= ($1, $2, $3)"
 	" ORDER BY key, collection_name, item_name LIMIT " CppAsString2(CHUNK)
 	"), changed AS ("
-	"INSERT INTO @schema@.storage_latest AS l"
-	" (key, collection_name, item_name, data, value_int, value_float, value_string,"
-	" \"timestamp\", status, status_int, username, updated_at, version, txid)"
-	" SELECT h.key, h.collection_name, h.item_name, h.data, h.value_int, h.value_float,"
-	" h.value_string, h.\"timestamp\", h.status, h.status_int, h.username, h.updated_at,"
-	" h.version, h.txid"
-	" FROM chunk c LEFT JOIN @schema@.storage_latest o"
-	"  ON o.key = c.key AND o.collection_name = c.collection_name AND o.item_name = c.item_name"
-	" CROSS JOIN LATERAL (SELECT * FROM @schema@.storage_history n"
-	"  WHERE n.key = c.key AND n.collection_name = c.collection_name AND n.item_name = c.item_name"
-	"  AND n.version >= coalesce(o.version, '-2147483648')"
-	"  ORDER BY n.version DESC LIMIT 1) h"
-	" WHERE o.version IS NULL OR o.version < h.version OR (o.version = h.version AND"
-	"  (o.data, o.value_int, o.value_float, o.value_string, o.\"timestamp\", o.status,"
-	"   o.status_int, o.username, o.updated_at) IS DISTINCT FROM"
-	"  (h.data, h.value_int, h.value_float, h.value_string, h.\"timestamp\", h.status,"
-	"   h.status_int, h.username, h.updated_at))"
-	" ON CONFLICT (key, collection_name, item_name) DO UPDATE SET"
-	" data = excluded.data, value_int = excluded.value_int, value_float = excluded.value_float,"
-	" value_string = excluded.value_string, \"timestamp\" = excluded.\"timestamp\","
-	" status = excluded.status, status_int = excluded.status_int, username = excluded.username,"
-	" updated_at = excluded.updated_at, version = excluded.version, txid = excluded.txid"
-	" WHERE l.version <= excluded.version"
+	CFP_LATEST_INSERT " WHERE " CFP_LATEST_BEHIND("o", "h") CFP_LATEST_CONFLICT
 	" RETURNING 1"
 	") SELECT key, collection_name, item_name, count(*) OVER (), (SELECT count(*) FROM changed)"
 	" FROM chunk ORDER BY key DESC, collection_name DESC, item_name DESC LIMIT 1",
@@ -330,16 +309,8 @@ latest_one_chunk(Datum *from, MemoryContext context, int64 *changed)
 	if (cfp_statement_run(&latest_chunk, from, NULL) > 0)
 	{
 		bool		isnull;
-		MemoryContext old = MemoryContextSwitchTo(context);
 
-		for (int i = 0; i < 3; i++)
-		{
-			Datum		last = PointerGetDatum(DatumGetTextPCopy(cfp_statement_value(i + 1, &isnull)));
-
-			pfree(DatumGetPointer(from[i]));
-			from[i] = last;
-		}
-		MemoryContextSwitchTo(old);
+		cfp_statement_take_names(from, context);
 		items = DatumGetInt64(cfp_statement_value(4, &isnull));
 		*changed += DatumGetInt64(cfp_statement_value(5, &isnull));
 	}

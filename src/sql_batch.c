@@ -298,16 +298,6 @@ cfp_store_many(PG_FUNCTION_ARGS)
 
 /* ---------- reading ---------- */
 
-static int
-compare_texts(const void *a, const void *b)
-{
-	const text *x = *(text *const *) a;
-	const text *y = *(text *const *) b;
-
-	return cfp_compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
-							 VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
-}
-
 /* cfp_get_many(key, item_names, collection_name) */
 Datum
 cfp_get_many(PG_FUNCTION_ARGS)
@@ -331,8 +321,8 @@ cfp_get_many(PG_FUNCTION_ARGS)
 	items = palloc(Max(nnames, 1) * sizeof(text *));
 	for (int i = 0; i < nnames; i++)
 		items[i] = nulls[i] ? cstring_to_text("") : DatumGetTextPP(names[i]);
-	qsort(items, nnames, sizeof(text *), compare_texts);
-	nnames = qunique(items, nnames, sizeof(text *), compare_texts);
+	qsort(items, nnames, sizeof(text *), cfp_compare_texts);
+	nnames = qunique(items, nnames, sizeof(text *), cfp_compare_texts);
 
 	pairs = palloc(Max(nnames, 1) * sizeof(CfpPair));
 	for (int i = 0; i < nnames; i++)

@@ -248,3 +248,19 @@ cfp_statement_value(int column, bool *isnull)
 {
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, isnull);
 }
+
+void
+cfp_statement_take_names(Datum *names, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	for (int i = 0; i < 3; i++)
+	{
+		bool		isnull;
+		Datum		name = PointerGetDatum(DatumGetTextPCopy(cfp_statement_value(i + 1, &isnull)));
+
+		pfree(DatumGetPointer(names[i]));
+		names[i] = name;
+	}
+	MemoryContextSwitchTo(old);
+}

@@ -55,6 +55,11 @@ extern uint64 cfp_statement_run(CfpStatement *statement, Datum *values,
 								const char *nulls);
 /* A value of the first row that the last statement returned; columns from 1. */
 extern Datum cfp_statement_value(int column, bool *isnull);
+/*
+ * The names of an item, in three palloc'd texts of the context, become those in
+ * the first three columns of that row.
+ */
+extern void cfp_statement_take_names(Datum *names, MemoryContext context);
 /* Throws 55006: a transaction is changing the storage tables by hand. */
 extern void cfp_raise_hand_change(void) pg_attribute_noreturn();
 /* SET LOCAL. */
