@@ -220,5 +220,5 @@ state_is($node, 'postgres', 'SET ROLE nobody; SELECT cfp_prune_history(keep_vers
 state_is($node, 'postgres', 'SET ROLE nobody; SELECT cfp_close_day()', '42501', qr/permission denied/, 'cfp_close_day without EXECUTE');
 
 $node->stop;
-log_ok($node, qr/failed: |could not serialize|deadlock|must be given|must not be negative|names are too long|permission denied|canceling statement|the item has been changed|40001|concurrent/);
+log_ok($node, qr/ERROR:  [^\n]*failed: |could not serialize|deadlock|must be given|must not be negative|names are too long|permission denied|canceling statement|the item has been changed|40001|concurrent/);
 done_testing();

@@ -191,15 +191,17 @@ FROM cfp.storage_history GROUP BY 1, 2, 3, 4 HAVING count(*) > 1 OR version < 1 
 		$what);
 }
 
-# No line at WARNING or above in the server's log but those allowed, and what
-# a fast shutdown says to a client that is just leaving; no failed assertion,
+# No line at WARNING or above in the server's log but those allowed, what a fast
+# shutdown says to a client that is just leaving, and what a server that is not
+# up yet says to one that comes too early; no failed assertion,
 # and no process that crashed by itself.
 sub log_ok
 {
 	my ($node, @allowed) = @_;
 	my @bad;
 
-	push @allowed, qr/FATAL:  terminating connection due to administrator command/;
+	push @allowed, qr/FATAL:  terminating connection due to administrator command/,
+	  qr/FATAL:  the database system is (?:starting up|not yet accepting connections|in recovery mode|shutting down)/;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	foreach my $line (split /\n/, slurp_file($node->logfile))
