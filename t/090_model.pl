@@ -177,6 +177,22 @@ sub op_store_many
 		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) SELECT '$key', '$collection', item, version, stored, '$session->{level}', coalesce((SELECT max(version) FROM model.record r WHERE r.key = '$key' AND r.collection = '$collection' AND r.item = s.item), 0) FROM s} };
 }
 
+# A batch, some of it on top of what the statement sees.
+sub op_batch
+{
+	my ($session) = @_;
+	my ($key, $collection) = @{ any(@names) };
+	my @chosen = (shuffle @items)[ 0 .. 2 ];
+	my $level = chance(0.5) ? 'conditional' : $session->{level};
+
+	$value += 10;
+	my $condition = $level eq 'conditional' ? ", 'expected_version', seen" : '';
+	my $list = join(', ', map { "('$chosen[$_]', $value + $_, @{[ newest($key, $collection, $chosen[$_]) ]})" } 0 .. $#chosen);
+	return { sql => qq{WITH i(item, value, seen) AS MATERIALIZED (VALUES $list), }
+		  . qq{s AS MATERIALIZED (SELECT cfp_store_many('$key', jsonb_object_agg(item, jsonb_build_object('value', value, 'data', jsonb_build_object('v', value)$condition)), '$collection') AS n FROM i) }
+		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) SELECT '$key', '$collection', item, (cfp_item('$key', item, '$collection')).version, value, '$level', seen FROM s, i} };
+}
+
 sub op_delete_collection
 {
 	my ($session) = @_;
@@ -220,6 +236,7 @@ my %reader = (
 	cfp_items => sub { "SELECT @{[ $row->('item_name', 'version', 'value_int') ]} FROM cfp_items('$_[0]', '$_[1]')" },
 	cfp_get_collection => sub { "SELECT @{[ $row->('key', q{(value ->> 'version')}, q{(value ->> 'value')}) ]} FROM jsonb_each(cfp_get_collection('$_[0]', '$_[1]'))" },
 	cfp_get_collection_json => sub { "SELECT @{[ $row->('key', q{(value ->> 'version')}, q{(value ->> 'value')}) ]} FROM json_each(cfp_get_collection_json('$_[0]', '$_[1]') -> 'items')" },
+	cfp_get_many => sub { "SELECT @{[ $row->('key', q{(value ->> 'version')}, q{(value ->> 'value')}) ]} FROM jsonb_each(cfp_get_many('$_[0]', '{@{[ join ',', @items ]}}', '$_[1]'))" },
 	cfp_get_key => sub { "SELECT @{[ $row->('key', q{(value ->> 'version')}, q{(value ->> 'value')}) ]} FROM jsonb_each(cfp_get_key('$_[0]') -> '$_[1]')" },
 	storage_current => sub { "SELECT @{[ $row->('item_name', 'version', 'value_int') ]} FROM storage_current WHERE key = '$_[0]' AND collection_name = '$_[1]'" },
 	cfp_get => sub { "SELECT @{[ $row->('i', q{(g ->> 'version')}, q{(g ->> 'value')}) ]} FROM unnest('{@{[ join ',', @items ]}}'::text[]) i, cfp_get('$_[0]', i, '$_[1]') g WHERE g IS NOT NULL" },
@@ -298,6 +315,7 @@ sub op_warm { my ($key, $collection) = @{ any(@names) }; return { sql => "SELECT
 # A request may wait for long when tables are changed by hand all the time.
 sub op_flush { return { sql => 'SELECT cfp_flush()', timeout => 1000, states => [ '55000', '55006' ] } }
 sub op_fold { return { sql => 'SELECT cfp_fold()', timeout => 1000, states => [ '55000', '55006' ] } }
+sub op_rebuild_latest { return { sql => 'SELECT cfp_rebuild_latest_from_history()', timeout => 1000, states => [ '55000', '55006' ] } }
 
 # Changes by hand, with the same to the model in the same statement.  Updates
 # and deletes wait for the gate first, so that they see what they must change.
@@ -386,10 +404,10 @@ sub closed
 }
 
 my %weight = (
-	store => 20, delete => 4, conditional => 8, conditional_new => 4, conditional_old => 2, store_many => 4,
+	store => 20, delete => 4, conditional => 8, conditional_new => 4, conditional_old => 2, store_many => 4, batch => 5,
 	delete_collection => 1, block => 1, update_view => 4,
 	read => 25, read_item => 15, read_range => 6,
-	evict => 3, warm => 2, flush => 1.5, fold => 1, hand => 1.5, park => 1.5);
+	evict => 3, warm => 2, flush => 1.5, fold => 1, rebuild_latest => 0.5, hand => 1.5, park => 1.5);
 
 sub choose
 {
