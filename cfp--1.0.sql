@@ -105,11 +105,11 @@ CREATE TABLE @extschema@.storage_days (
 COMMENT ON TABLE @extschema@.storage_days IS 'one row for each business date that was closed';
 COMMENT ON COLUMN @extschema@.storage_days.date IS 'the business date';
 COMMENT ON COLUMN @extschema@.storage_days.started IS 'when its close began';
-COMMENT ON COLUMN @extschema@.storage_days.finished IS 'when its close was complete';
+COMMENT ON COLUMN @extschema@.storage_days.finished IS 'when its close ended; NULL: it goes on, or is being tried again';
 COMMENT ON COLUMN @extschema@.storage_days.records IS 'records flushed since the previous close';
 COMMENT ON COLUMN @extschema@.storage_days.items_folded IS 'items folded by the close';
-COMMENT ON COLUMN @extschema@.storage_days.backup_bytes IS 'size of the backups written';
-COMMENT ON COLUMN @extschema@.storage_days.error IS 'what went wrong';
+COMMENT ON COLUMN @extschema@.storage_days.backup_bytes IS 'size of the backup''s two files; NULL when there is no backup';
+COMMENT ON COLUMN @extschema@.storage_days.error IS 'what went wrong, or why the date was skipped';
 
 CREATE TABLE @extschema@.cfp_state (
 	name text COLLATE "C" NOT NULL,
@@ -149,7 +149,7 @@ COMMENT ON COLUMN @extschema@.cfp_pruned.key IS 'in this key only; NULL: in all'
 COMMENT ON COLUMN @extschema@.cfp_pruned.collection_name IS 'in collections of this name only; NULL: in all';
 COMMENT ON COLUMN @extschema@.cfp_pruned.superseded_before IS 'records stored before, when their item has a newer one';
 COMMENT ON COLUMN @extschema@.cfp_pruned.deleted_before IS 'all records of deleted items, when stored before';
-COMMENT ON COLUMN @extschema@.cfp_pruned.at IS 'when it was last called';
+COMMENT ON COLUMN @extschema@.cfp_pruned.at IS 'when cfp_prune_history was last called so';
 
 CREATE TABLE @extschema@.cfp_gate ();
 
@@ -559,7 +559,7 @@ SELECT date, file, bytes, records FROM @extschema@.cfp_wal_files_rows();
 COMMENT ON VIEW @extschema@.cfp_wal_files IS 'the day files there are, as far as they are flushed; reads them to count their records';
 COMMENT ON COLUMN @extschema@.cfp_wal_files.date IS 'business date whose directory the file is in';
 COMMENT ON COLUMN @extschema@.cfp_wal_files.file IS 'name of the file';
-COMMENT ON COLUMN @extschema@.cfp_wal_files.bytes IS 'its size';
+COMMENT ON COLUMN @extschema@.cfp_wal_files.bytes IS 'its size, as far as it is flushed';
 COMMENT ON COLUMN @extschema@.cfp_wal_files.records IS 'its lines but the first, which says what the file is';
 
 CREATE FUNCTION @extschema@.cfp_rebuild_history_from_wal(date date) RETURNS bigint
@@ -635,7 +635,7 @@ FROM @extschema@.cfp_stat_row() s;
 COMMENT ON VIEW @extschema@.cfp_stat IS 'cfp in this database: its worker, its counters, its memory (one row)';
 COMMENT ON COLUMN @extschema@.cfp_stat.worker_pid IS 'process of the worker; NULL when there is none';
 COMMENT ON COLUMN @extschema@.cfp_stat.worker_state IS 'starting, idle, flushing, folding, reconciling, retrying (after an error); without a worker: not running, no slot (raise max_worker_processes), stepped aside (for a command on the database)';
-COMMENT ON COLUMN @extschema@.cfp_stat.next_end_of_day IS 'when storage_dirty will be folded next';
+COMMENT ON COLUMN @extschema@.cfp_stat.next_end_of_day IS 'when the next business date ends and is closed, by the settings of this session';
 COMMENT ON COLUMN @extschema@.cfp_stat.last_closed_date IS 'last business date whose end was reached';
 COMMENT ON COLUMN @extschema@.cfp_stat.stores IS 'records stored, tombstones and those rolled back included';
 COMMENT ON COLUMN @extschema@.cfp_stat.gets IS 'items and collections asked for';
@@ -691,8 +691,8 @@ WHERE j.worker_pid IS NOT NULL;
 COMMENT ON VIEW @extschema@.cfp_stat_progress IS 'what the worker and the job worker are doing now (no row for one that does nothing)';
 COMMENT ON COLUMN @extschema@.cfp_stat_progress.worker_pid IS 'process of the worker or job worker';
 COMMENT ON COLUMN @extschema@.cfp_stat_progress.worker_state IS 'what it is doing: flushing, folding, reconciling; backup, verify backup, restore backup, prune history, rebuild history, rebuild latest';
-COMMENT ON COLUMN @extschema@.cfp_stat_progress.done IS 'records, items or rows done';
-COMMENT ON COLUMN @extschema@.cfp_stat_progress.total IS 'records, items or rows in all, as far as known';
+COMMENT ON COLUMN @extschema@.cfp_stat_progress.done IS 'records, items or rows done; rebuild history: bytes read';
+COMMENT ON COLUMN @extschema@.cfp_stat_progress.total IS 'the same in all, as far as known; 0: not known';
 
 REVOKE ALL ON FUNCTION @extschema@.cfp_stat_row(), @extschema@.cfp_stat_collections_rows(), @extschema@.cfp_stat_job_row() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.cfp_stat_row(), @extschema@.cfp_stat_collections_rows(), @extschema@.cfp_stat_job_row() TO pg_monitor;

@@ -5,9 +5,17 @@
  *
  * Data flows through the rooms in this order:
  *
- *		sql_api -> record -> pending -> history (tables) and cache (memory)
- *		collection (load, read, evict) sits on cache and history
- *		flush, fold: run by worker, which launcher keeps alive and requests asks
+ *		a session		sql_api, sql_batch, sql_view -> record -> pending ->
+ *						history (tables) and cache (memory);
+ *						collection (load, read, evict) sits on cache and history
+ *		the worker		flush -> json_line -> day_files; fold -> latest; close
+ *						of day: days, close, retention; kept alive by launcher,
+ *						asked by requests
+ *		the job worker	backup -> copy_file, manifest; restore, rebuild, prune;
+ *						asked by jobs
+ *
+ * Below them: tables, gate, database (shared entry), statement (transactions
+ * of the workers), day_dir and instance_lock (files).
  *
  *-------------------------------------------------------------------------
  */
