@@ -468,6 +468,16 @@ create_file(void)
 	pfree(header.data);
 }
 
+/* Does the file have as much as was saved, up to the end of a line? */
+static bool
+has_saved_length(off_t size)
+{
+	char		last;
+
+	return size >= end.length &&
+		pg_pread(fd, &last, 1, end.length - 1) == 1 && last == '\n';
+}
+
 /* Open the file in which the last flush ended, or begin a new one. */
 static void
 open_file(void)
@@ -491,11 +501,12 @@ open_file(void)
 				(errcode_for_file_access(),
 				 errmsg("could not stat file \"%s\": %m", path)));
 
-	if (fd < 0 || st.st_size < end.length)
+	if (fd < 0 || !has_saved_length(st.st_size))
 	{
 		ereport(LOG,
 				(errmsg("cfp: day file \"%s\" is %s, a new one is begun", path,
-						fd < 0 ? "missing" : "shorter than it was"),
+						fd < 0 ? "missing" :
+						st.st_size < end.length ? "shorter than it was" : "not what was saved"),
 				 errdetail("It had %lld bytes when the last flush was saved.",
 						   (long long) end.length)));
 		if (fd >= 0)

@@ -10,7 +10,8 @@
  * the four before it, whether they have a directory or not.
  *
  * A directory that has become too old stays all the same
- *	- when it has the newest complete backup, or one that this builds on;
+ *	- when it has the newest complete backup, or one that this builds on; of
+ *	  the latter the backup alone stays, and its day files go;
  *	- when there is anything in it that cfp did not make: a file of another
  *	  name, of another kind, day files or a manifest of another server or
  *	  database; or when it is no directory but a link to one;
@@ -91,6 +92,7 @@ static struct
 {
 	MemoryContext context;		/* of what follows; NULL: nothing is being done */
 	List	   *dates;			/* to be looked at, the first one now */
+	List	   *links;			/* those whose backup the newest one builds on */
 	CfpWalReader *reader;
 	bool		reading;		/* the first one's day files */
 } work;
@@ -100,7 +102,7 @@ static struct
  *-------------------------------------------------------------------------
  */
 
-/* The dates of the newest complete backup and of those that it builds on. */
+/* The dates of the newest complete backup, first, and of those that it builds on. */
 static List *
 needed_backups(void)
 {
@@ -142,10 +144,16 @@ begin_work(DateADT closed)
 
 	old = MemoryContextSwitchTo(context);
 	work.reader = cfp_wal_reader_create();
+	work.links = list_copy_tail(needed, 1);
 	foreach(lc, dates)
 	{
-		if (lfirst_int(lc) <= closed - cfp_retain_days && !list_member_int(needed, lfirst_int(lc)))
-			work.dates = lappend_int(work.dates, lfirst_int(lc));
+		DateADT		date = lfirst_int(lc);
+
+		if (date > closed - cfp_retain_days || (needed != NIL && date == linitial_int(needed)))
+			continue;
+		/* Of a link the day files may have gone before. */
+		if (!list_member_int(work.links, date) || cfp_list_day_files(date) != NIL)
+			work.dates = lappend_int(work.dates, date);
 	}
 	MemoryContextSwitchTo(old);
 	cfp_worker_commit();
@@ -309,6 +317,24 @@ remove_file(const char *dir, const char *name)
 				 errmsg("could not remove file \"%s\": %m", path)));
 }
 
+/* A newer backup builds on the one that is here. */
+static void
+remove_day_files(DateADT date)
+{
+	ListCell   *lc;
+
+	foreach(lc, cfp_list_day_files(date))
+	{
+		char	   *path = cfp_day_file(date, lfirst_int(lc));
+
+		remove_file(cfp_date_dir(date), last_dir_separator(path) + 1);
+	}
+	fsync_fname_ext(cfp_date_dir(date), true, false, ERROR);
+	ereport(LOG,
+			(errmsg("cfp: removed the day files of directory \"%s\"", cfp_date_dir(date)),
+			 errdetail("They were older than cfp.retain_days allows. The backup stays, since a newer one builds on it.")));
+}
+
 /* All that is in it is cfp's, and was looked at. */
 static void
 remove_directory(DateADT date)
@@ -367,6 +393,8 @@ look_at_first(void)
 	else if (work.reader->bad_lines > 0)
 		keep(date, "Its day files have lines that cannot be read.",
 			 "If they are not wanted, remove the directory.");
+	else if (list_member_int(work.links, date))
+		remove_day_files(date);
 	else
 		remove_directory(date);
 	return false;

@@ -141,7 +141,7 @@ define_start_settings(void)
 							NULL, NULL, NULL);
 
 	DefineCustomStringVariable("cfp.base_dir",
-							   "Directory of the day files.",
+							   "Directory of the day files and backups.",
 							   "A relative path starts at the data directory.",
 							   &cfp_base_dir,
 							   "cfp",
@@ -154,7 +154,7 @@ static void
 define_worker_settings(void)
 {
 	DefineCustomStringVariable("cfp.end_of_day",
-							   "Local time at which a business day ends and is folded.",
+							   "Local time at which a business day ends and is closed.",
 							   "HH:MM or HH:MM:SS; an end of day before 12:00 closes the previous calendar date.",
 							   &cfp_end_of_day,
 							   "00:00",
@@ -210,7 +210,7 @@ define_worker_settings(void)
 							 NULL, NULL, NULL);
 
 	DefineCustomIntVariable("cfp.min_free_space",
-							"Free space below which no day files are written.",
+							"Free space below which no day files and backups are written.",
 							"Stores and reads go on; the files are completed when there is room again.",
 							&cfp_min_free_space,
 							1024, 0, INT_MAX,

@@ -158,6 +158,7 @@ close_date('2026-01-03', q{SELECT cfp_store('q', '{}', 'a', 'c', 2)});
 close_date('2026-01-04', q{SELECT cfp_store('q', '{}', 'a', 'c', 3)});
 is(join(' ', map { -d "$base/2026-01-0$_" ? $_ : () } 1 .. 4), '2 3 4',
 	'the full backup and the days that the newest one builds on stay');
+is(join(' ', map { glob("$base/2026-01-0$_/wal_*.jsonl") ? $_ : () } 1 .. 4), '4', 'but not their day files');
 is($node->safe_psql('postgres', q{SELECT cfp_verify_backup('2026-01-04') > 0}), 't', 'it is good');
 unlink "$base/2026-01-04/manifest.json";
 $node->safe_psql('postgres', q{ALTER SYSTEM SET cfp.backup_history = 'full'});
