@@ -47,6 +47,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "jobs.h"
 #include "worker.h"
 
 /* How long to wait for a worker to be started, in ms. */
@@ -218,11 +219,9 @@ wait_for_request(CfpDatabase *db, const CfpRequest *request, CfpRequestKind kind
 	{
 		CfpRequestState state;
 		int			pid;
-		int			job_pid;
 
 		LWLockAcquire(&db->lock, LW_SHARED);
 		state = request->state;
-		job_pid = db->job.worker_pid;
 		LWLockRelease(&db->lock);
 		if (state == CFP_REQUEST_DONE || state == CFP_REQUEST_FAILED)
 			break;
@@ -231,7 +230,7 @@ wait_for_request(CfpDatabase *db, const CfpRequest *request, CfpRequestKind kind
 		cfp_check_not_blocking(pid, kind_function(kind), &looked_at);
 		/* A close waits for its backup. */
 		if (kind == CFP_REQUEST_CLOSE)
-			cfp_check_not_blocking(job_pid, kind_function(kind), &looked_at_job);
+			cfp_check_not_blocking(cfp_job_worker_pid(db), kind_function(kind), &looked_at_job);
 
 		/* A worker that starts does not broadcast: then look more often. */
 		ConditionVariableTimedSleep(&db->request_cv,
@@ -268,14 +267,23 @@ cfp_request(CfpRequestKind kind)
 	CfpRequest *volatile request;
 	CfpRequest	outcome;
 	TimestampTz missing_since = 0;
+	TimestampTz looked_at = GetCurrentTimestamp();
+	TimestampTz looked_at_job = looked_at;
 
 	cfp_check_not_in_recovery(kind_function(kind));
 	db = cfp_my_database();
 	look_for_worker(db, kind, &missing_since);
 
+	/* What the requests in the slots wait for may wait for this session. */
 	ConditionVariablePrepareToSleep(&db->request_cv);
 	while ((request = make_request(db, kind)) == NULL)
+	{
+		int			pid = look_for_worker(db, kind, &missing_since);
+
+		cfp_check_not_blocking(pid, kind_function(kind), &looked_at);
+		cfp_check_not_blocking(cfp_job_worker_pid(db), kind_function(kind), &looked_at_job);
 		ConditionVariableTimedSleep(&db->request_cv, DeadlockTimeout, PG_WAIT_EXTENSION);
+	}
 	ConditionVariableCancelSleep();
 
 	PG_ENSURE_ERROR_CLEANUP(leave_request, PointerGetDatum(request));

@@ -61,11 +61,16 @@ state_is($node, 'postgres', q{BEGIN; SELECT cfp_store('k', '{}', 'i', 'c', 2); P
 	'0A000', qr/PREPARE|prepare/, 'PREPARE TRANSACTION with stores pending');
 is($node->safe_psql('postgres', q{SELECT cfp_get_value('k', 'i', 'c')}), '1', 'nothing of it is seen');
 $node->safe_psql('postgres', q{BEGIN; SELECT cfp_get('k', 'i', 'c'); CREATE TABLE t (a int); PREPARE TRANSACTION 'p'; COMMIT PREPARED 'p'});
-foreach my $call (q{cfp_store('k', '{}', 'i', 'c', 3)}, q{cfp_delete('k', 'i', 'c')}, q{cfp_delete_collection('k', 'c')})
+foreach my $call (
+	q{cfp_store('k', '{}', 'i', 'c', 3)}, q{cfp_delete('k', 'i', 'c')}, q{cfp_delete_collection('k', 'c')},
+	q{cfp_restore_backup('2020-01-01')}, q{cfp_rebuild_history_from_wal('2020-01-01')},
+	q{cfp_rebuild_latest_from_history()}, q{cfp_prune_history(keep_versions => 9)})
 {
 	state_is($node, 'postgres', "BEGIN READ ONLY; SELECT $call", '25006', qr/read-only/, "read-only transaction: $call");
 }
 is($node->safe_psql('postgres', q{BEGIN READ ONLY; SELECT cfp_get_value('k', 'i', 'c')}), '1', 'reading in a read-only transaction');
+is($node->safe_psql('postgres', q{BEGIN READ ONLY; SELECT cfp_prune_history(keep_versions => 9, dry_run => true)}), '0',
+	'a dry run in a read-only transaction');
 
 # Settings that make no sense are refused when set.
 foreach my $setting (

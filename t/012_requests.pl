@@ -107,6 +107,23 @@ is(join("\n", map { $_->errstr } @errors), '', 'many callers at once are all ser
 latest_ok($node, 'and the result is right');
 $_->disconnect foreach @callers;
 
+# A caller that finds no room, because the worker waits for it and so serves
+# none of the others.
+@callers = map { connect_node($node) } 1 .. 40;
+$session->do('BEGIN');
+$session->do($lock);
+$other->do("SELECT cfp_store('k', '{}', 'full', 'c')");
+$_->do('SELECT cfp_flush()', { pg_async => PG_ASYNC }) foreach @callers;
+$node->poll_query_until('postgres',
+	q{SELECT count(*) = 40 FROM pg_stat_activity WHERE query = 'SELECT cfp_flush()' AND wait_event_type = 'Extension'})
+  or fail('the callers wait');
+$session->do('SET LOCAL statement_timeout = 60000');
+dies_with($session, 'SELECT cfp_flush()', '40P01', qr/deadlock|block/, 'a caller that blocks the worker and finds no room');
+$session->do('ROLLBACK');
+@errors = grep { !eval { $_->pg_result; 1 } } @callers;
+is(join("\n", map { $_->errstr } @errors), '', 'then the others are served');
+$_->disconnect foreach @callers;
+
 # The worker goes while a caller waits: the caller is told, or served by the next.
 $third->do('BEGIN');
 $third->do($lock);
