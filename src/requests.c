@@ -26,9 +26,9 @@
  * for a while.
  *
  * Deadlocks: an asker waits for a worker that may wait for a heavyweight
- * lock of the asker, directly or through others.  The deadlock detector
- * cannot see the first of these edges, so the asker looks itself, each
- * deadlock_timeout.
+ * lock of the asker, directly or through others, who may be askers, too.  The
+ * deadlock detector cannot see who waits for a worker, so the asker looks
+ * itself, each deadlock_timeout.
  *
  * Locks: the entry's lock, for moments; nothing throws under it.
  *
@@ -111,6 +111,44 @@ leave_request(int code, Datum arg)
 	ConditionVariableBroadcast(&db->request_cv);
 }
 
+static void
+add_pid(int *pids, int *npids, int pid)
+{
+	if (pid == 0 || *npids == MAX_CHAIN)
+		return;
+	for (int i = 0; i < *npids; i++)
+	{
+		if (pids[i] == pid)
+			return;
+	}
+	pids[(*npids)++] = pid;
+}
+
+/* Add the workers from which a session awaits an answer. */
+static void
+add_workers(int *pids, int *npids, int asker)
+{
+	CfpDatabase *db = cfp_my_database();
+	CfpJob	   *job = &db->job;
+
+	LWLockAcquire(&db->lock, LW_SHARED);
+	for (int i = 0; i < CFP_MAX_REQUESTS; i++)
+	{
+		CfpRequest *request = &db->requests[i];
+
+		if (request->owner_pid != asker ||
+			(request->state != CFP_REQUEST_WAITING && request->state != CFP_REQUEST_RUNNING))
+			continue;
+		add_pid(pids, npids, db->worker_pid);
+		if (request->kind == CFP_REQUEST_CLOSE)
+			add_pid(pids, npids, job->worker_pid);
+	}
+	if (job->request.owner_pid == asker && !job->by_worker &&
+		(job->request.state == CFP_REQUEST_WAITING || job->request.state == CFP_REQUEST_RUNNING))
+		add_pid(pids, npids, job->worker_pid);
+	LWLockRelease(&db->lock);
+}
+
 /* Does the process wait, directly or through others, for this session? */
 static bool
 waits_for_me(int pid)
@@ -131,17 +169,13 @@ waits_for_me(int pid)
 		elements = (int32 *) ARR_DATA_PTR(blockers);
 		for (int i = 0; i < n; i++)
 		{
-			bool		known = false;
-
 			if (elements[i] == MyProcPid)
 				return true;
-			for (int j = 0; j < npids && !known; j++)
-				known = pids[j] == elements[i];
 			/* 0 is a prepared transaction, which waits for nobody */
-			if (!known && elements[i] != 0 && npids < MAX_CHAIN)
-				pids[npids++] = elements[i];
+			add_pid(pids, &npids, elements[i]);
 		}
 		pfree(blockers);
+		add_workers(pids, &npids, pids[next]);
 	}
 	return false;
 }

@@ -124,6 +124,34 @@ $session->do('ROLLBACK');
 is(join("\n", map { $_->errstr } @errors), '', 'then the others are served');
 $_->disconnect foreach @callers;
 
+# Two callers, each of which blocks the other's worker.
+$session->do('BEGIN');
+$session->do($lock);
+$other->do("SELECT cfp_store('k', '{}', 'crossed', 'c')");
+$third->do('BEGIN');
+$third->do('LOCK TABLE storage_history IN SHARE MODE');
+$_->do('SET LOCAL statement_timeout = 60000') foreach $session, $third;
+$third->do('SELECT cfp_flush()', { pg_async => PG_ASYNC });
+$session->do(q{SELECT cfp_rebuild_history_from_wal('2000-01-01', '2100-01-01')}, { pg_async => PG_ASYNC });
+my %outcome;
+my @waiting = ($session, $third);
+while (@waiting)
+{
+	my $caller = shift @waiting;
+
+	if (!$caller->pg_ready)
+	{
+		push @waiting, $caller;
+		usleep(10_000);
+		next;
+	}
+	$outcome{ eval { $caller->pg_result; 1 } ? '00000' : $caller->state }++;
+	$caller->do('ROLLBACK');
+}
+ok($outcome{'40P01'} && !$outcome{'57014'}, 'two callers that block the workers of each other')
+  or diag(join(' ', %outcome));
+like($session->selectrow_array('SELECT cfp_flush()'), qr/^[01]$/, 'then the flush works');
+
 # The worker goes while a caller waits: the caller is told, or served by the next.
 $third->do('BEGIN');
 $third->do($lock);
