@@ -51,17 +51,18 @@ typedef struct JobDefinition
 {
 	const char *name;			/* for DBAs */
 	const char *function;		/* who asks */
+	bool		changes;		/* what the storage tables say */
 	int64		(*run) (const CfpJobArgs *args);
 } JobDefinition;
 
 /* By CfpJobKind. */
 static const JobDefinition jobs[] = {
-	{"backup", "backup", cfp_backup_job},
-	{"verify backup", "cfp_verify_backup()", cfp_verify_backup_job},
-	{"restore backup", "cfp_restore_backup()", cfp_restore_backup_job},
-	{"prune history", "cfp_prune_history()", cfp_prune_history_job},
-	{"rebuild history", "cfp_rebuild_history_from_wal()", cfp_rebuild_history_job},
-	{"rebuild latest", "cfp_rebuild_latest_from_history()", cfp_rebuild_latest_job},
+	{"backup", "backup", false, cfp_backup_job},
+	{"verify backup", "cfp_verify_backup()", false, cfp_verify_backup_job},
+	{"restore backup", "cfp_restore_backup()", true, cfp_restore_backup_job},
+	{"prune history", "cfp_prune_history()", true, cfp_prune_history_job},
+	{"rebuild history", "cfp_rebuild_history_from_wal()", true, cfp_rebuild_history_job},
+	{"rebuild latest", "cfp_rebuild_latest_from_history()", true, cfp_rebuild_latest_job},
 };
 
 /* The job worker that this process has asked for last. */
@@ -77,6 +78,17 @@ cfp_job_name(CfpJobKind kind)
  * Asking
  *-------------------------------------------------------------------------
  */
+
+int
+cfp_job_worker_pid(CfpDatabase *db)
+{
+	int			pid;
+
+	LWLockAcquire(&db->lock, LW_SHARED);
+	pid = db->job.worker_pid;
+	LWLockRelease(&db->lock);
+	return pid;
+}
 
 /* Fill the slot if it is free. */
 static bool
@@ -192,35 +204,38 @@ cfp_job_run(CfpJobKind kind, const CfpJobArgs *args)
 	CfpDatabase *db;
 	CfpRequest	outcome;
 	char		warning[sizeof(db->job.warning)];
+	TimestampTz looked_at = GetCurrentTimestamp();
 
 	cfp_check_not_in_recovery(jobs[kind].function);
+	if (jobs[kind].changes && !args->dry_run)
+		PreventCommandIfReadOnly(jobs[kind].function);
 	db = cfp_my_database();
 
+	/* The job in the slot may wait for this session, too. */
 	ConditionVariablePrepareToSleep(&db->request_cv);
 	while (!claim_slot(db, kind, args))
+	{
+		cfp_check_not_blocking(cfp_job_worker_pid(db), jobs[kind].function, &looked_at);
 		ConditionVariableTimedSleep(&db->request_cv, DeadlockTimeout, PG_WAIT_EXTENSION);
+	}
 	ConditionVariableCancelSleep();
 
 	PG_ENSURE_ERROR_CLEANUP(leave_job, PointerGetDatum(db));
 	{
-		TimestampTz looked_at = GetCurrentTimestamp();
-
 		start_job_worker(kind);
 		ConditionVariablePrepareToSleep(&db->request_cv);
 		for (;;)
 		{
 			CfpRequestState state;
-			int			pid;
 
 			LWLockAcquire(&db->lock, LW_SHARED);
 			state = db->job.request.state;
-			pid = db->job.worker_pid;
 			LWLockRelease(&db->lock);
 			if (state == CFP_REQUEST_DONE || state == CFP_REQUEST_FAILED)
 				break;
 			if (never_taken(db))
 				fail_never_taken(db);
-			cfp_check_not_blocking(pid, jobs[kind].function, &looked_at);
+			cfp_check_not_blocking(cfp_job_worker_pid(db), jobs[kind].function, &looked_at);
 			ConditionVariableTimedSleep(&db->request_cv, Min(DeadlockTimeout, 1000),
 										PG_WAIT_EXTENSION);
 		}

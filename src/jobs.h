@@ -14,8 +14,9 @@
 
 /*
  * Ask for a job and wait; returns its result.  Throws the job's error, 53400
- * when no background worker slot is free, 25006 on a standby, 40P01 when the
- * caller blocks the job worker.
+ * when no background worker slot is free, 25006 on a standby and for a job that
+ * changes the storage tables in a read-only transaction, 40P01 when the caller
+ * blocks the job worker.
  */
 extern int64 cfp_job_run(CfpJobKind kind, const CfpJobArgs *args);
 
@@ -29,6 +30,9 @@ extern int64 cfp_job_run(CfpJobKind kind, const CfpJobArgs *args);
  */
 extern bool cfp_job_start(CfpJobKind kind, const CfpJobArgs *args);
 extern bool cfp_job_poll(int64 *result, ErrorData **error);
+
+/* Process of the job worker; 0 when there is none. */
+extern int	cfp_job_worker_pid(CfpDatabase *db);
 
 /* What the job is called in cfp_stat_progress. */
 extern const char *cfp_job_name(CfpJobKind kind);

@@ -904,6 +904,7 @@ cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot store while the transaction is being committed"),
 				 errhint("Store before the COMMIT.")));
+	cfp_check_json_size(fields);
 	begin_storing();
 
 	claim.careful = IsolationUsesXactSnapshot();

@@ -34,10 +34,12 @@
 #include "common/hashfn.h"
 #include "common/shortest_dec.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
@@ -101,6 +103,17 @@ static const ImageHead image_head = {
 #define DISK_NUMERIC_SHORT_WEIGHT_MASK 0x007F
 #define DISK_NUMERIC_SHORT_WEIGHT_MAX 63
 #define DISK_NUMERIC_SHORT_WEIGHT_MIN (-64)
+#define DISK_NUMERIC_SHORT_WEIGHT_NEGATIVE 0x0040
+#define DISK_NUMERIC_DSCALE_MASK 0x3FFF
+
+/*
+ * JSON text of a record has to fit into the server's 1 GB, after a conversion
+ * that may double it and with some of others before it.  A small jsonb need
+ * not be looked at: the most text by the byte has a number like 1e131071, of
+ * 16 bytes in an array.
+ */
+#define MAX_JSON_SIZE		(MaxAllocSize / 2 - 8 * 1024 * 1024)
+#define SMALL_JSONB			(32 * 1024)
 
 static void too_large(const char *hint) pg_attribute_noreturn();
 
@@ -346,6 +359,97 @@ put_string(char *dst, JEntry *entry, const char *str, int len)
 	}
 	*entry = JENTRY_ISSTRING | len;
 	return put_bytes(dst, str, len);
+}
+
+/* The bytes of a string in JSON, with quotes and what separates it; at most. */
+static Size
+string_json_size(const char *str, int len)
+{
+	Size		size = (Size) len + 4;
+
+	for (int i = 0; i < len; i++)
+	{
+		unsigned char c = (unsigned char) str[i];
+
+		if (c < ' ')
+			size += 5;
+		else if (c == '"' || c == '\\')
+			size++;
+	}
+	return size;
+}
+
+/* The same of a number, whose exponent may stand for many digits. */
+static Size
+numeric_json_size(Numeric num)
+{
+	uint16		header;
+	int16		weight;
+	int			dscale;
+
+	memcpy(&header, VARDATA_ANY(num), sizeof(header));
+	if (header & DISK_NUMERIC_SHORT)
+	{
+		weight = (header & DISK_NUMERIC_SHORT_WEIGHT_NEGATIVE) ? 0 :
+			header & DISK_NUMERIC_SHORT_WEIGHT_MASK;
+		dscale = (header >> DISK_NUMERIC_SHORT_DSCALE_SHIFT) & DISK_NUMERIC_SHORT_DSCALE_MAX;
+	}
+	else
+	{
+		memcpy(&weight, (char *) VARDATA_ANY(num) + sizeof(header), sizeof(weight));
+		dscale = header & DISK_NUMERIC_DSCALE_MASK;
+	}
+	return (Size) (Max(weight, 0) + 1) * DISK_NUMERIC_DIGITS + dscale + 4;
+}
+
+/* The same of data. */
+static Size
+data_json_size(const JsonbContainer *data)
+{
+	JsonbIterator *it = JsonbIteratorInit((JsonbContainer *) data);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	Size		size = 0;
+
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE &&
+		   size <= MAX_JSON_SIZE)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (token != WJB_KEY && token != WJB_VALUE && token != WJB_ELEM)
+			size += 2;			/* a bracket, a separator */
+		else if (value.type == jbvString)
+			size += string_json_size(value.val.string.val, value.val.string.len);
+		else if (value.type == jbvNumeric)
+			size += numeric_json_size(value.val.numeric);
+		else
+			size += sizeof("false, ");
+	}
+	return size;
+}
+
+void
+cfp_check_json_size(const CfpFields *fields)
+{
+	int			data_len = fields->data != NULL ? fields->data_len : 0;
+	int			value_len = fields->value.type == CFP_VALUE_STRING ? fields->value.str_len : 0;
+	int			status_len = fields->status != NULL ? fields->status_len : 0;
+	int			username_len = fields->username != NULL ? fields->username_len : 0;
+	Size		size;
+
+	if ((Size) data_len + value_len + status_len + username_len <= SMALL_JSONB)
+		return;
+	size = string_json_size(fields->value.str, value_len) +
+		string_json_size(fields->status, status_len) +
+		string_json_size(fields->username, username_len);
+	if (fields->data != NULL)
+		size += data_json_size(fields->data);
+	if (size > MAX_JSON_SIZE)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("record is too large as JSON text"),
+				 errdetail("The limit is %zu bytes. Control characters take six each, and a number all the digits that its exponent stands for.",
+						   (Size) MAX_JSON_SIZE),
+				 errhint("Spread the data over several items.")));
 }
 
 CfpRecord *

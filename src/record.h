@@ -105,6 +105,12 @@ enum
 };
 
 /*
+ * Throws 54000 when the record's JSON text would be too large for day files
+ * and backups.
+ */
+extern void cfp_check_json_size(const CfpFields *fields);
+
+/*
  * Build a record in CurrentMemoryContext.  Throws 54000 when data is too
  * large for a jsonb object to hold, and out of memory.
  */

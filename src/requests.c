@@ -26,9 +26,9 @@
  * for a while.
  *
  * Deadlocks: an asker waits for a worker that may wait for a heavyweight
- * lock of the asker, directly or through others.  The deadlock detector
- * cannot see the first of these edges, so the asker looks itself, each
- * deadlock_timeout.
+ * lock of the asker, directly or through others, who may be askers, too.  The
+ * deadlock detector cannot see who waits for a worker, so the asker looks
+ * itself, each deadlock_timeout.
  *
  * Locks: the entry's lock, for moments; nothing throws under it.
  *
@@ -47,6 +47,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "jobs.h"
 #include "worker.h"
 
 /* How long to wait for a worker to be started, in ms. */
@@ -110,6 +111,44 @@ leave_request(int code, Datum arg)
 	ConditionVariableBroadcast(&db->request_cv);
 }
 
+static void
+add_pid(int *pids, int *npids, int pid)
+{
+	if (pid == 0 || *npids == MAX_CHAIN)
+		return;
+	for (int i = 0; i < *npids; i++)
+	{
+		if (pids[i] == pid)
+			return;
+	}
+	pids[(*npids)++] = pid;
+}
+
+/* Add the workers from which a session awaits an answer. */
+static void
+add_workers(int *pids, int *npids, int asker)
+{
+	CfpDatabase *db = cfp_my_database();
+	CfpJob	   *job = &db->job;
+
+	LWLockAcquire(&db->lock, LW_SHARED);
+	for (int i = 0; i < CFP_MAX_REQUESTS; i++)
+	{
+		CfpRequest *request = &db->requests[i];
+
+		if (request->owner_pid != asker ||
+			(request->state != CFP_REQUEST_WAITING && request->state != CFP_REQUEST_RUNNING))
+			continue;
+		add_pid(pids, npids, db->worker_pid);
+		if (request->kind == CFP_REQUEST_CLOSE)
+			add_pid(pids, npids, job->worker_pid);
+	}
+	if (job->request.owner_pid == asker && !job->by_worker &&
+		(job->request.state == CFP_REQUEST_WAITING || job->request.state == CFP_REQUEST_RUNNING))
+		add_pid(pids, npids, job->worker_pid);
+	LWLockRelease(&db->lock);
+}
+
 /* Does the process wait, directly or through others, for this session? */
 static bool
 waits_for_me(int pid)
@@ -130,17 +169,13 @@ waits_for_me(int pid)
 		elements = (int32 *) ARR_DATA_PTR(blockers);
 		for (int i = 0; i < n; i++)
 		{
-			bool		known = false;
-
 			if (elements[i] == MyProcPid)
 				return true;
-			for (int j = 0; j < npids && !known; j++)
-				known = pids[j] == elements[i];
 			/* 0 is a prepared transaction, which waits for nobody */
-			if (!known && elements[i] != 0 && npids < MAX_CHAIN)
-				pids[npids++] = elements[i];
+			add_pid(pids, &npids, elements[i]);
 		}
 		pfree(blockers);
+		add_workers(pids, &npids, pids[next]);
 	}
 	return false;
 }
@@ -218,11 +253,9 @@ wait_for_request(CfpDatabase *db, const CfpRequest *request, CfpRequestKind kind
 	{
 		CfpRequestState state;
 		int			pid;
-		int			job_pid;
 
 		LWLockAcquire(&db->lock, LW_SHARED);
 		state = request->state;
-		job_pid = db->job.worker_pid;
 		LWLockRelease(&db->lock);
 		if (state == CFP_REQUEST_DONE || state == CFP_REQUEST_FAILED)
 			break;
@@ -231,7 +264,7 @@ wait_for_request(CfpDatabase *db, const CfpRequest *request, CfpRequestKind kind
 		cfp_check_not_blocking(pid, kind_function(kind), &looked_at);
 		/* A close waits for its backup. */
 		if (kind == CFP_REQUEST_CLOSE)
-			cfp_check_not_blocking(job_pid, kind_function(kind), &looked_at_job);
+			cfp_check_not_blocking(cfp_job_worker_pid(db), kind_function(kind), &looked_at_job);
 
 		/* A worker that starts does not broadcast: then look more often. */
 		ConditionVariableTimedSleep(&db->request_cv,
@@ -268,14 +301,23 @@ cfp_request(CfpRequestKind kind)
 	CfpRequest *volatile request;
 	CfpRequest	outcome;
 	TimestampTz missing_since = 0;
+	TimestampTz looked_at = GetCurrentTimestamp();
+	TimestampTz looked_at_job = looked_at;
 
 	cfp_check_not_in_recovery(kind_function(kind));
 	db = cfp_my_database();
 	look_for_worker(db, kind, &missing_since);
 
+	/* What the requests in the slots wait for may wait for this session. */
 	ConditionVariablePrepareToSleep(&db->request_cv);
 	while ((request = make_request(db, kind)) == NULL)
+	{
+		int			pid = look_for_worker(db, kind, &missing_since);
+
+		cfp_check_not_blocking(pid, kind_function(kind), &looked_at);
+		cfp_check_not_blocking(cfp_job_worker_pid(db), kind_function(kind), &looked_at_job);
 		ConditionVariableTimedSleep(&db->request_cv, DeadlockTimeout, PG_WAIT_EXTENSION);
+	}
 	ConditionVariableCancelSleep();
 
 	PG_ENSURE_ERROR_CLEANUP(leave_request, PointerGetDatum(request));

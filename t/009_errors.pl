@@ -14,7 +14,7 @@ use Test::More;
 # Not preloaded: installing works, calls say what to set.
 my $node = PostgreSQL::Test::Cluster->new('plain');
 $node->init;
-$node->append_conf('postgresql.conf', 'max_prepared_transactions = 5');
+$node->append_conf('postgresql.conf', "max_prepared_transactions = 5\ncfp.min_free_space = 0");
 $node->start;
 $node->safe_psql('postgres', q{
 CREATE SCHEMA cfp; CREATE EXTENSION cfp SCHEMA cfp;
@@ -56,16 +56,43 @@ sub poll_log
 	return 0;
 }
 
+# What is small as jsonb and no longer so as JSON: the day files and backups,
+# for which it would be too large, would stop at it.
+foreach my $call (
+	q{cfp_store('k', jsonb_build_object('a', repeat(E'\x01', 100000000)), 'huge', 'c')},
+	q{cfp_store('k', '{}', 'huge', 'c', repeat(E'\x01', 100000000))},
+	q{cfp_store('k', (SELECT jsonb_build_object('a', jsonb_agg('1e131071'::jsonb)) FROM generate_series(1, 5000)), 'huge', 'c')},
+	q{cfp_store('k', (SELECT jsonb_build_object('a', jsonb_agg('1e-16383'::jsonb)) FROM generate_series(1, 50000)), 'huge', 'c')},
+	q{cfp_store_many('k', jsonb_build_object('huge', jsonb_build_object('value', repeat(E'\x01', 100000000))), 'c')})
+{
+	state_is($node, 'postgres', "SELECT $call", '54000', qr/too large as JSON text.*several items/s, 'too large as JSON: ' . substr($call, 0, 80));
+}
+is($node->safe_psql('postgres', q{
+SELECT cfp_store('many', (SELECT jsonb_build_object('a', jsonb_agg(i - 500000.25)) FROM generate_series(1, 1000000) i), 'i', 'c'),
+	cfp_store('many', jsonb_build_object('a', repeat(E'\x01', 10000000)), 'j', 'c'),
+	cfp_store('many', (SELECT jsonb_build_object('a', jsonb_agg('-1e1000'::jsonb)) FROM generate_series(1, 20000)), 'l', 'c')}),
+	'1|1|1', 'large ones that fit');
+$node->safe_psql('postgres', 'SELECT cfp_flush()');
+is( $node->safe_psql('postgres', q{
+SELECT count(*) FROM cfp_wal_files f, LATERAL (SELECT * FROM cfp_read_wal(f.date) WHERE key = 'many' OFFSET 0) r
+WHERE f.file = 'wal_000001.jsonl'}), '3', 'are written to the day files') or diag($node->safe_psql('postgres', 'SELECT wal_error FROM cfp_stat'));
+$node->safe_psql('postgres', q{SELECT cfp_delete_collection('many', 'c')});
+
 # PREPARE TRANSACTION with stores pending; read-only transactions.
 state_is($node, 'postgres', q{BEGIN; SELECT cfp_store('k', '{}', 'i', 'c', 2); PREPARE TRANSACTION 'p'},
 	'0A000', qr/PREPARE|prepare/, 'PREPARE TRANSACTION with stores pending');
 is($node->safe_psql('postgres', q{SELECT cfp_get_value('k', 'i', 'c')}), '1', 'nothing of it is seen');
 $node->safe_psql('postgres', q{BEGIN; SELECT cfp_get('k', 'i', 'c'); CREATE TABLE t (a int); PREPARE TRANSACTION 'p'; COMMIT PREPARED 'p'});
-foreach my $call (q{cfp_store('k', '{}', 'i', 'c', 3)}, q{cfp_delete('k', 'i', 'c')}, q{cfp_delete_collection('k', 'c')})
+foreach my $call (
+	q{cfp_store('k', '{}', 'i', 'c', 3)}, q{cfp_delete('k', 'i', 'c')}, q{cfp_delete_collection('k', 'c')},
+	q{cfp_restore_backup('2020-01-01')}, q{cfp_rebuild_history_from_wal('2020-01-01')},
+	q{cfp_rebuild_latest_from_history()}, q{cfp_prune_history(keep_versions => 9)})
 {
 	state_is($node, 'postgres', "BEGIN READ ONLY; SELECT $call", '25006', qr/read-only/, "read-only transaction: $call");
 }
 is($node->safe_psql('postgres', q{BEGIN READ ONLY; SELECT cfp_get_value('k', 'i', 'c')}), '1', 'reading in a read-only transaction');
+is($node->safe_psql('postgres', q{BEGIN READ ONLY; SELECT cfp_prune_history(keep_versions => 9, dry_run => true)}), '0',
+	'a dry run in a read-only transaction');
 
 # Settings that make no sense are refused when set.
 foreach my $setting (
@@ -238,6 +265,7 @@ log_ok(
 	qr/WARNING:  [^\n]*(?:worker|slot)/,
 	qr/ERROR:  [^\n]*PREPARE/i,
 	qr/ERROR:  [^\n]*read-only transaction/,
+	qr/ERROR:  record is too large as JSON text/,
 	qr/ERROR:  [^\n]*cfp\.\w+/,
 	qr/ERROR:  permission denied to set parameter/,
 	qr/ERROR:  cannot drop (?:table|view)/,

@@ -107,6 +107,51 @@ is(join("\n", map { $_->errstr } @errors), '', 'many callers at once are all ser
 latest_ok($node, 'and the result is right');
 $_->disconnect foreach @callers;
 
+# A caller that finds no room, because the worker waits for it and so serves
+# none of the others.
+@callers = map { connect_node($node) } 1 .. 40;
+$session->do('BEGIN');
+$session->do($lock);
+$other->do("SELECT cfp_store('k', '{}', 'full', 'c')");
+$_->do('SELECT cfp_flush()', { pg_async => PG_ASYNC }) foreach @callers;
+$node->poll_query_until('postgres',
+	q{SELECT count(*) = 40 FROM pg_stat_activity WHERE query = 'SELECT cfp_flush()' AND wait_event_type = 'Extension'})
+  or fail('the callers wait');
+$session->do('SET LOCAL statement_timeout = 60000');
+dies_with($session, 'SELECT cfp_flush()', '40P01', qr/deadlock|block/, 'a caller that blocks the worker and finds no room');
+$session->do('ROLLBACK');
+@errors = grep { !eval { $_->pg_result; 1 } } @callers;
+is(join("\n", map { $_->errstr } @errors), '', 'then the others are served');
+$_->disconnect foreach @callers;
+
+# Two callers, each of which blocks the other's worker.
+$session->do('BEGIN');
+$session->do($lock);
+$other->do("SELECT cfp_store('k', '{}', 'crossed', 'c')");
+$third->do('BEGIN');
+$third->do('LOCK TABLE storage_history IN SHARE MODE');
+$_->do('SET LOCAL statement_timeout = 60000') foreach $session, $third;
+$third->do('SELECT cfp_flush()', { pg_async => PG_ASYNC });
+$session->do(q{SELECT cfp_rebuild_history_from_wal('2000-01-01', '2100-01-01')}, { pg_async => PG_ASYNC });
+my %outcome;
+my @waiting = ($session, $third);
+while (@waiting)
+{
+	my $caller = shift @waiting;
+
+	if (!$caller->pg_ready)
+	{
+		push @waiting, $caller;
+		usleep(10_000);
+		next;
+	}
+	$outcome{ eval { $caller->pg_result; 1 } ? '00000' : $caller->state }++;
+	$caller->do('ROLLBACK');
+}
+ok($outcome{'40P01'} && !$outcome{'57014'}, 'two callers that block the workers of each other')
+  or diag(join(' ', %outcome));
+like($session->selectrow_array('SELECT cfp_flush()'), qr/^[01]$/, 'then the flush works');
+
 # The worker goes while a caller waits: the caller is told, or served by the next.
 $third->do('BEGIN');
 $third->do($lock);

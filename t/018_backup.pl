@@ -322,6 +322,18 @@ ok(!eval { $before->do(q{SELECT cfp_restore_backup('2020-02-29', true)}); 1 }, '
 is($before->state, '40P01', 'it is a deadlock');
 $before->do('ROLLBACK');
 
+# Nor wait behind a job that waits for it.
+$before->do('BEGIN');
+$before->do(q{SELECT cfp_store('v', '{}', 'int', 'c', 2)});
+$restorer->do(q{SELECT cfp_restore_backup('2020-02-29', true)}, { pg_async => PG_ASYNC });
+job_waits('Lock');
+$before->do('SET LOCAL statement_timeout = 60000');
+ok(!eval { $before->do(q{SELECT cfp_verify_backup('2020-02-29')}); 1 }, 'a job behind one that waits for the caller fails');
+is($before->state, '40P01', 'it is a deadlock, too');
+$before->do('ROLLBACK');
+ok(eval { $restorer->pg_result; 1 }, 'then the first one goes on');
+is(sql(q{SELECT cfp_store('v', '{}', 'int', 'c', 3)}), '6', 'and has restored');
+
 # Cancelled, it changes nothing.
 $before->do('BEGIN');
 $before->do('LOCK storage_latest IN ACCESS SHARE MODE');
