@@ -15,19 +15,19 @@ sqlite_fill normal
 for n in "${client_counts[@]}"; do
 	section "get: $n clients" 'a second'
 	for ((round = 1; round <= rounds; round++)); do
-		sample cfp_get "$(clients "$db" cfp_get $n)" -
-		sample 'SELECT data by primary key' "$(clients "$db" select_data $n)" -
-		sample 'constant of the same size' "$(clients "$db" constant $n)" -
-		sample 'SELECT 1' "$(clients "$db" select_1 $n)" -
-		sample 'Redis GET' "$(redis_clients everysec $n 10000 1 GET i:__rand_int__)" -
-		sample 'Redis HGET' "$(redis_clients everysec $n 100 1 HGET c:__rand_int__ __rand_int__)" -
-		sample 'SQLite, in its own process' "$(sqlite_clients normal get $n)" -
+		sample cfp_get "$(clients "$db" cfp_get "$n")" -
+		sample 'SELECT data by primary key' "$(clients "$db" select_data "$n")" -
+		sample 'constant of the same size' "$(clients "$db" constant "$n")" -
+		sample 'SELECT 1' "$(clients "$db" select_1 "$n")" -
+		sample 'Redis GET' "$(redis_clients everysec "$n" 10000 1 GET i:__rand_int__)" -
+		sample 'Redis HGET' "$(redis_clients everysec "$n" 100 1 HGET c:__rand_int__ __rand_int__)" -
+		sample 'SQLite, in its own process' "$(sqlite_clients normal get "$n")" -
 	done
 	table
 	ratio cfp_get 'SELECT 1'
 	ratio cfp_get 'Redis HGET'
 	ratio cfp_get 'SQLite, in its own process'
-	if [ $n = 8 ]; then
+	if [ "$n" = 8 ]; then
 		ratio cfp_get 'constant of the same size' least 0.92
 		ratio cfp_get 'SELECT data by primary key' least 1.2
 		ratio cfp_get 'Redis GET' least 1

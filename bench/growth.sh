@@ -87,11 +87,11 @@ growth()
 	ratio "$most" "$least" most "$5"
 	base=$(median "$least")
 	{
+		[ ! -s "$work/growth" ] || printf '\n\n'
 		echo "\"$1\""
 		for size in "${growth_sizes[@]}"; do
 			echo "$size $(median "$size rows")" | awk -v base="$base" '{ print $1, $2 / base }'
 		done
-		printf '\n\n'
 	} >>"$work/growth"
 }
 

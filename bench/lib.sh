@@ -161,7 +161,9 @@ timed()
 # clients DB SCRIPTS N [pgbench arguments]: transactions a second of N clients
 # for $seconds.  SCRIPTS are files bench/pgbench/NAME.sql, or absolute ones,
 # each with @weight if one is wanted.  Each call has another seed, which
-# depends on SEED and the round only, so that all sides get the same.  What
+# depends on SEED and the round only, so that all sides get the same.  pgbench
+# looks at the clock again after a command of its own only: without one at the
+# end, a transaction whose answer is there at once seems to take no time.  What
 # each transaction took is left for sample(), or in the file $latency.
 clients()
 {
@@ -172,7 +174,8 @@ clients()
 	for script in $scripts; do
 		file=${script%@*} weight=${script#"$file"}
 		[[ $file == /* ]] || file=$bench/pgbench/$file.sql
-		files+=(-f "$file$weight")
+		{ cat "$file"; echo '\set answered 1'; } >"$work/script_${#files[@]}.sql"
+		files+=(-f "$work/script_${#files[@]}.sql$weight")
 	done
 	out=$("$work/tree/bin/pgbench" -n -M prepared -c "$n" -j 2 -T "$seconds" \
 		--random-seed=$((SEED + round)) "${files[@]}" -l --log-prefix="$work/log_of_clients" \
@@ -214,10 +217,11 @@ row_size()
 
 # --------------------------------------------------------------- reports ----
 
-# section TITLE UNIT: opens a table; sides come in the order of their samples.
+# section TITLE UNIT [DURABILITY]: opens a table; sides come in the order of
+# their samples.
 section()
 {
-	title=$1 unit=$2
+	title=$1 unit=$2 durable=${3:-}
 	sides=()
 	unset samples latencies kept
 	declare -gA samples=() latencies=() kept=()
@@ -239,7 +243,7 @@ sample()
 	[ "$2" ] || die "no measurement of $1"
 	[ "${samples[$1]-}" ] || sides+=("$1")
 	samples[$1]+=" $2"
-	kept[$1]=${3:-$(durability)}
+	kept[$1]=${3:-${durable:-$(durability)}}
 	printf '%s\t%s\t%s\t%s' "$title" "$1" "$2" "$unit" >>"$raw"
 	if [ -s "$work/latency" ]; then
 		latencies[$1]+=$(<"$work/latency")$'\n'
@@ -506,7 +510,8 @@ redis_items()
 # redis_clients always|everysec N RANGE DEPTH COMMAND ...: requests a second of
 # N clients that have DEPTH requests under way each, for about $seconds: a
 # short run before tells how many requests that takes.  __rand_int__ in the
-# command is a number below RANGE.
+# command is a number below RANGE.  redis-benchmark has one thread: with more it
+# looks for its end four times a second only, and gets less from the server.
 redis_clients()
 {
 	local policy=$1 n=$2 range=$3 depth=$4 requests rate
@@ -514,7 +519,7 @@ redis_clients()
 	shift 4
 	requests=$((500 * n * depth))
 	for pass in trial real; do
-		redis-benchmark -s "$work/redis_$policy/socket" -c "$n" --threads 2 -r "$range" -P "$depth" \
+		redis-benchmark -s "$work/redis_$policy/socket" -c "$n" -r "$range" -P "$depth" \
 			-n "$requests" --precision 3 "$@" 2>&1 | tr '\r' '\n' >"$work/redis_benchmark"
 		rate=$(sed -n 's/^ *throughput summary: \([0-9.]*\) .*/\1/p' "$work/redis_benchmark")
 		[ "$rate" ] || { cat "$work/redis_benchmark" >&2; return 1; }
@@ -561,6 +566,25 @@ sqlite_durability()
 }
 
 # ------------------------------------------------------------------ data ----
+
+# Has the worker close the day in $db, and sets $closed_date to its date.  The
+# date closed last is made open again before; whoever calls has flushed.
+close_day()
+{
+	local tries=0
+
+	closed_date=$(query "$db" "UPDATE cfp_state SET date = date - 1 WHERE name = 'day' RETURNING date + 1")
+	query "$db" "DELETE FROM storage_days" >/dev/null
+	as_server_user find "$work/data/cfp" -path "*_$db/$closed_date/*" -name '*.json' -delete
+	query "$db" 'SELECT pg_reload_conf()' >/dev/null
+	until [ "$(query "$db" "SELECT finished IS NOT NULL FROM storage_days WHERE date = '$closed_date'")" = t ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || die "the day is not closed: $(query "$db" 'TABLE storage_days')"
+		sleep 0.5
+	done
+	[ "$(query "$db" "SELECT error IS NULL FROM storage_days WHERE date = '$closed_date'")" = t ] ||
+		die "the backup failed: $(query "$db" 'SELECT error FROM storage_days')"
+}
 
 # One collection of $million items, "big".
 store_big_collection()

@@ -29,7 +29,7 @@ query "$db" 'SELECT cfp_fold()' >/dev/null
 redis_start everysec
 redis_items everysec "$million"
 
-section "restart: until the first get, $million rows" ms
+section "restart: until the first get, $million rows" ms -
 for ((round = 1; round <= rounds; round++)); do
 	settle "$db"
 	in_work pg_ctl -D "$work/data" -w -m fast stop >/dev/null

@@ -38,22 +38,22 @@ for sync in on off; do
 			side 'upsert with history' upsert
 			side 'upsert, audit trigger' upsert_audit
 			side INSERT insert
-			if [ $n = 8 ]; then
+			if [ "$n" = 8 ]; then
 				side 'C insert' floor_insert
 				side 'WAL message' wal_message -D payload="$payload"
 			fi
-			sample 'Redis SET' "$(redis_clients $appendfsync $n 10000 1 SET i:__rand_int__ "$record")" \
+			sample 'Redis SET' "$(redis_clients $appendfsync "$n" 10000 1 SET i:__rand_int__ "$record")" \
 				"$(redis_durability $appendfsync)"
-			sample 'Redis HSET' "$(redis_clients $appendfsync $n 100 1 HSET c:__rand_int__ __rand_int__ "$record")" \
+			sample 'Redis HSET' "$(redis_clients $appendfsync "$n" 100 1 HSET c:__rand_int__ __rand_int__ "$record")" \
 				"$(redis_durability $appendfsync)"
-			sample 'SQLite upsert with history' "$(sqlite_clients $synchronous store $n)" \
+			sample 'SQLite upsert with history' "$(sqlite_clients $synchronous store "$n")" \
 				"$(sqlite_durability $synchronous)"
 		done
 		table
 		ratio cfp_store 'upsert, audit trigger'
 		ratio cfp_store 'Redis HSET'
 		ratio cfp_store 'SQLite upsert with history'
-		if [ $n != 8 ]; then
+		if [ "$n" != 8 ]; then
 			ratio cfp_store INSERT
 			ratio cfp_store 'upsert with history'
 			ratio cfp_store 'Redis SET'
