@@ -87,12 +87,11 @@ growth()
 	ratio "$most" "$least" most "$5"
 	base=$(median "$least")
 	{
-		[ ! -s "$work/growth" ] || printf '\n\n'
 		echo "\"$1\""
 		for size in "${growth_sizes[@]}"; do
 			echo "$size $(median "$size rows")" | awk -v base="$base" '{ print $1, $2 / base }'
 		done
-	} >>"$work/growth"
+	} >"$work/growth.$1.line"
 }
 
 growth store 'a store, each committed, in a loop' µs 'not waited for, 0.6 s may be lost' 1.2
@@ -100,5 +99,9 @@ growth get 'cfp_get by 1 client' µs - 1.2
 growth flush 'a flush of 10,000 records' ms 'fsync at commit' 1.5
 growth fold 'a fold of 10,000 dirty items' ms 'fsync at commit' 1.5
 growth load 'loading 100 collections of 100 items' 'µs a collection' - 1.5
+for name in store get flush fold load; do
+	[ $name = store ] || printf '\n\n'
+	cat "$work/growth.$name.line"
+done >"$work/growth"
 lines growth "Cost beside a history of so many rows, at ${growth_sizes[0]} rows = 1" 'rows of history' '' \
 	"$work/growth" 'set logscale x'
