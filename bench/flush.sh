@@ -4,7 +4,7 @@
 # its slope over the run stays below a hundredth of the store rate.
 
 if [ "$QUICK" ]; then
-	seconds=8
+	seconds=6
 else
 	seconds=60
 fi

@@ -104,4 +104,4 @@ for name in store get flush fold load; do
 	cat "$work/growth.$name.line"
 done >"$work/growth"
 lines growth "Cost beside a history of so many rows, at ${growth_sizes[0]} rows = 1" 'rows of history' '' \
-	"$work/growth" 'set logscale x'
+	"$work/growth" 'set logscale x; set format x "%.0s%c"'

@@ -15,8 +15,8 @@ side()
 {
 	settle "$db"
 	case $1 in
-		# versions that no round before had
-		INSERT | 'C insert') base=$((base + 1000000)) ;;
+		# versions that no round before had: fewer than 50,000 a second and client
+		INSERT | 'C insert') base=$((base + 50000 * seconds)) ;;
 	esac
 	sample "$1" "$(clients "$db" "$2" "$n" -D base=$base -D n=0 "${@:3}")"
 }
