@@ -13,7 +13,9 @@ redis_fill everysec 100 100
 sqlite_fill normal
 
 for n in "${client_counts[@]}"; do
-	section "get: $n clients" 'a second'
+	who="$n clients"
+	[ "$n" != 1 ] || who='1 client'
+	section "get: $who" 'a second'
 	for ((round = 1; round <= rounds; round++)); do
 		sample cfp_get "$(clients "$db" cfp_get "$n")" -
 		sample 'SELECT data by primary key' "$(clients "$db" select_data "$n")" -

@@ -47,7 +47,9 @@ measure_size()
 {
 	local db=growth_$size
 
-	clients "$db" cfp_get 1 | awk '{ print 1e6 / $1 }' | measured get
+	timed "$db" "SELECT count(cfp_warm('bench', c::text)) FROM generate_series(10000, 10099) c" "
+		SELECT count(cfp_get('bench', (1000000 + g * 7919 % 10000)::text, ((1000000 + g * 7919 % 10000) / 100)::text))
+		  FROM generate_series(1, 200000) g" | awk '{ print $1 * 5 }' | measured get
 	load_all "$db" | awk '{ print $1 * 10 }' | measured load
 	timed "$db" "
 		SELECT count(cfp_store('bench', '$data'::jsonb, i::text, (i / 100)::text, i::bigint))
@@ -106,7 +108,7 @@ growth()
 }
 
 growth store 'a store, each committed, in a loop' µs 'not waited for, 0.6 s may be lost' 1.2
-growth get 'cfp_get by 1 client' µs - 1.2
+growth get 'a get, in a loop of SQL that makes the names' ns - 1.2
 growth flush 'a flush of 10,000 records' ms 'fsync at commit' 1.5
 growth fold 'a fold of 10,000 dirty items' ms 'fsync at commit' 1.5
 growth load 'loading collections of 100 items, all folded' 'µs a collection' - 1.5
