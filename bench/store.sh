@@ -31,8 +31,8 @@ for sync in on off; do
 	redis_fill $appendfsync 100 100
 	sqlite_fill $synchronous
 	for n in "${client_counts[@]}"; do
-	who="$n clients"
-	[ "$n" != 1 ] || who='1 client'
+		who="$n clients"
+		[ "$n" != 1 ] || who='1 client'
 		export PGOPTIONS="-c synchronous_commit=$sync"
 		section "store: one a transaction, $who, synchronous_commit = $sync" 'a second'
 		for ((round = 1; round <= rounds; round++)); do
