@@ -68,4 +68,4 @@ bench:
 	@$(cfp_dir)/bench/run
 
 lint:
-	cd $(cfp_dir) && shellcheck -x .ci/run test/run test/install-tree test/install-packages test/lib.sh demo/run demo/psql demo/lib.sh
+	cd $(cfp_dir) && shellcheck -x .ci/run test/run test/install-tree test/install-packages test/lib.sh demo/run demo/psql demo/lib.sh bench/run bench/*.sh

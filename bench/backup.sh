@@ -4,28 +4,6 @@
 # indexes.  Each side writes its files through to the disk.  A backup lasts from
 # the beginning of the close to the time in its manifest, its last step.
 
-dir=$work/data/cfp
-
-# The close of a day when there is nothing to flush or fold: the backup, and
-# a few statements.  The date closed last is made open again.
-close_day()
-{
-	local date tries=0
-
-	date=$(query "$db" "UPDATE cfp_state SET date = date - 1 WHERE name = 'day' RETURNING date + 1")
-	query "$db" "DELETE FROM storage_days" >/dev/null
-	as_server_user find "$dir" -path "*_$db/$date/*" -name '*.json' -delete
-	query "$db" 'SELECT pg_reload_conf()' >/dev/null
-	until [ "$(query "$db" "SELECT finished IS NOT NULL FROM storage_days WHERE date = '$date'")" = t ]; do
-		tries=$((tries + 1))
-		[ $tries -lt 600 ] || die "the day is not closed: $(query "$db" 'TABLE storage_days')"
-		sleep 0.5
-	done
-	[ "$(query "$db" "SELECT error IS NULL FROM storage_days WHERE date = '$date'")" = t ] ||
-		die "the backup failed: $(query "$db" 'SELECT error FROM storage_days')"
-	backup_date=$date
-}
-
 store_big_collection "$db"
 query "$db" 'SELECT cfp_fold()' >/dev/null
 query "$db" 'VACUUM ANALYZE storage_history, storage_latest'
@@ -35,12 +13,13 @@ query "$db" "CREATE TABLE public.copy_history (LIKE storage_history INCLUDING AL
 section "backup: history and latest of $million rows each" 'ms'
 for ((round = 1; round <= rounds; round++)); do
 	settle "$db"
+	# nothing to fold: the backup, and a few statements
 	close_day
 	sample 'backup' "$(query "$db" "
 		SELECT 1000 * extract(epoch FROM (pg_read_file(m)::json ->> 'finished')::timestamptz - started)
 		  FROM storage_days, concat('cfp/', (SELECT oid FROM pg_database WHERE datname = current_database()),
-				'_$db/$backup_date/manifest.json') m
-		 WHERE date = '$backup_date'")"
+				'_$db/$closed_date/manifest.json') m
+		 WHERE date = '$closed_date'")"
 	settle "$db"
 	times=$(timed "$db" 'SELECT 1' \
 		"COPY storage_history TO PROGRAM 'zstd -1 -T1 -q -f -o $work/history.zst && sync $work/history.zst' (FORMAT binary)" \
@@ -49,7 +28,7 @@ for ((round = 1; round <= rounds; round++)); do
 done
 table
 printf '   bytes: backup %s, COPY %s\n' \
-	"$(query "$db" "SELECT backup_bytes FROM storage_days WHERE date = '$backup_date'")" \
+	"$(query "$db" "SELECT backup_bytes FROM storage_days WHERE date = '$closed_date'")" \
 	"$(as_server_user cat "$work/history.zst" "$work/latest.zst" | wc -c)"
 verdict 'speed of backup / speed of COPY TO' "$(middle 'COPY TO PROGRAM zstd -1 -T1' | cut -d' ' -f1)" \
 	"$(middle backup | cut -d' ' -f1)" least 0.8
@@ -57,8 +36,8 @@ verdict 'speed of backup / speed of COPY TO' "$(middle 'COPY TO PROGRAM zstd -1 
 section "restore: history and latest of $million rows each" 'ms'
 for ((round = 1; round <= rounds; round++)); do
 	settle "$db"
-	sample 'cfp_restore_backup' "$(timed "$db" 'SELECT 1' "SELECT cfp_restore_backup('$backup_date')")"
-	sample 'the same, discard_newer' "$(timed "$db" 'SELECT 1' "SELECT cfp_restore_backup('$backup_date', true)")"
+	sample 'cfp_restore_backup' "$(timed "$db" 'SELECT 1' "SELECT cfp_restore_backup('$closed_date')")"
+	sample 'the same, discard_newer' "$(timed "$db" 'SELECT 1' "SELECT cfp_restore_backup('$closed_date', true)")"
 	settle "$db"
 	times=$(timed "$db" 'TRUNCATE copy_history, copy_latest' \
 		"COPY copy_history FROM PROGRAM 'zstd -dc $work/history.zst' (FORMAT binary)" \

@@ -1,32 +1,70 @@
 # shellcheck shell=bash disable=SC2154 # what lib.sh sets
-# A collection of 100 items by 8 clients: beside the same text kept ready in a
-# table (as it comes, which PostgreSQL compresses, and uncompressed), and
-# beside putting it together from rows.
+# Collections of 10, 100 and 1,000 items by 8 clients: beside reading the rows,
+# putting the collection together from rows, and Redis's hashes; those of 100
+# also beside the same text kept ready in a table (as it comes, which
+# PostgreSQL compresses, and uncompressed).
 
-query_file "$db" "$bench/fill.sql"
-query "$db" 'SELECT cfp_fold()' >/dev/null
+fill
+redis_start everysec
 query "$db" "
 	CREATE TABLE stored (key text, collection_name text, body text,
 						 PRIMARY KEY (key, collection_name));
 	CREATE TABLE stored_plain (LIKE stored INCLUDING ALL);
-	ALTER TABLE stored_plain ALTER body SET STORAGE EXTERNAL;
+	ALTER TABLE stored_plain ALTER body SET STORAGE EXTERNAL"
+for items in 10 1000; do
+	query "$db" "
+		SELECT count(cfp_store('bench$items', '$data'::jsonb, i::text, (i / $items)::text, i::bigint))
+		  FROM generate_series(1000000, 1009999) i" >/dev/null
+	query "$db" "
+		INSERT INTO upsert_latest
+		SELECT 'bench$items', (item_name::int / $items)::text, item_name, data, value_int, value_float, value_string,
+			   timestamp, status, status_int, username, updated_at, version, txid
+		  FROM upsert_latest WHERE key = 'bench'"
+done
+query "$db" 'SELECT cfp_fold()' >/dev/null
+query "$db" "
 	INSERT INTO stored
 	SELECT 'bench', c::text, cfp_get_collection_json('bench', c::text)
 	  FROM generate_series(10000, 10099) c;
 	INSERT INTO stored_plain SELECT * FROM stored"
-query "$db" 'VACUUM ANALYZE stored, stored_plain'
-query "$db" "SELECT format('a collection is %s bytes of JSON text', length(body)) FROM stored LIMIT 1"
+query "$db" 'VACUUM ANALYZE stored, stored_plain, upsert_latest'
 
-section 'collection of 100 items: 8 clients' 'a second'
-for ((round = 1; round <= rounds; round++)); do
-	sample cfp_get_collection_json "$(clients "$db" cfp_get_collection_json 8)"
-	sample 'stored text' "$(clients "$db" stored_text 8)"
-	sample 'stored text, uncompressed' "$(clients "$db" stored_plain 8)"
-	sample cfp_get_collection "$(clients "$db" cfp_get_collection 8)"
-	sample jsonb_object_agg "$(clients "$db" object_agg 8)"
+for items in 100 10 1000; do
+	first=$((1000000 / items)) last=$((1009999 / items)) key=bench$items
+	[ $items != 100 ] || key=bench
+	redis_fill everysec $((10000 / items)) $items
+
+	# side SIDE SCRIPT
+	side()
+	{
+		sample "$1" "$(clients "$db" "$2" 8 -D key=$key -D first=$first -D last=$last)" -
+	}
+
+	section "collection of $items items: 8 clients" 'a second'
+	for ((round = 1; round <= rounds; round++)); do
+		side cfp_get_collection_json cfp_get_collection_json
+		side cfp_get_collection cfp_get_collection
+		side 'the rows' rows
+		side jsonb_object_agg object_agg
+		if [ $items = 100 ]; then
+			side 'stored text' stored_text
+			side 'stored text, uncompressed' stored_plain
+		fi
+		sample 'Redis HGETALL' "$(redis_clients everysec 8 $((10000 / items)) 1 HGETALL c:__rand_int__)" -
+	done
+	table
+	if [ $items = 100 ]; then
+		note "a collection is $(query "$db" 'SELECT length(body) FROM stored LIMIT 1') bytes of JSON text"
+		ratio cfp_get_collection_json 'stored text' least 1
+		ratio cfp_get_collection_json 'stored text, uncompressed' least 1
+		ratio cfp_get_collection_json jsonb_object_agg least 20
+		ratio cfp_get_collection jsonb_object_agg least 4
+		ratio cfp_get_collection_json 'Redis HGETALL' least 2
+	else
+		ratio cfp_get_collection_json jsonb_object_agg
+		ratio cfp_get_collection jsonb_object_agg
+		ratio cfp_get_collection_json 'Redis HGETALL'
+	fi
+	ratio cfp_get_collection_json 'the rows'
+	bars "collection_$items"
 done
-table
-ratio cfp_get_collection_json 'stored text' least 1
-ratio cfp_get_collection_json 'stored text, uncompressed' least 1
-ratio cfp_get_collection_json jsonb_object_agg least 20
-ratio cfp_get_collection jsonb_object_agg least 4

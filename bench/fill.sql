@@ -1,4 +1,4 @@
--- 10,000 items in 100 collections, in cfp and in upsert_latest, upsert_history.
+-- 10,000 items in 100 collections, in cfp and in the tables of a user without it.
 SELECT count(cfp_store('bench', :'data'::jsonb, i::text, (i / 100)::text, i::bigint))
   FROM generate_series(1000000, 1009999) i
 \g /dev/null
@@ -12,4 +12,6 @@ WITH l AS (
 	RETURNING *)
 INSERT INTO upsert_history SELECT * FROM l;
 
-VACUUM ANALYZE upsert_latest, upsert_history;
+INSERT INTO audit_latest SELECT * FROM upsert_latest;
+
+VACUUM ANALYZE upsert_latest, upsert_history, audit_latest, audit_history;

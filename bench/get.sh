@@ -21,7 +21,7 @@ prepare="SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_memoi
 look_up='SELECT count(l.data) FROM names n JOIN upsert_latest l
 	ON l.key = n.k AND l.collection_name = n.c AND l.item_name = n.i'
 
-section "get: $million calls in one SELECT" 'ms'
+section "get: $million calls in one SELECT" 'ms' -
 for ((round = 1; round <= rounds; round++)); do
 	mapfile -t ms < <(timed "$db" "$prepare" \
 		'SELECT count(i) FROM names' \

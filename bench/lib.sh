@@ -8,9 +8,11 @@ results=$bench/results
 QUICK=${QUICK:-}
 SEED=${SEED:-20251224}
 if [ "$QUICK" ]; then
-	rounds=${ROUNDS:-3} seconds=${SECONDS_A_ROUND:-2} million=100000
+	rounds=${ROUNDS:-2} seconds=${SECONDS_A_ROUND:-1} million=100000
+	client_counts=(8) growth_sizes=(10000 100000 1000000)
 else
 	rounds=${ROUNDS:-5} seconds=${SECONDS_A_ROUND:-10} million=1000000
+	client_counts=(8 1 32) growth_sizes=(10000 100000 1000000 10000000)
 fi
 
 # Every record's data: about 150 bytes as jsonb, with two special fields.
@@ -31,6 +33,10 @@ bench_start()
 	mkdir "$work/floor"
 	cp "$bench"/floor/* "$work/floor"
 	make -s -C "$work/floor" PG_CONFIG="$PG_CONFIG" >&2
+	cc -O2 -Wall -Wextra -o "$work/sqlite" "$bench/sides/sqlite.c" -lsqlite3 -lpthread
+	# Debian's redis-server is this program under another name; the package
+	# redis-server would start a service of its own.
+	ln -s /usr/bin/redis-check-rdb "$work/redis-server"
 
 	export PGHOST=$work PGPORT=5432 PGUSER=postgres PGAPPNAME=bench
 	unset PGDATABASE PGOPTIONS PGSERVICE
@@ -41,6 +47,7 @@ bench_start()
 		unix_socket_directories = '$work'
 		shared_buffers = 1GB
 		max_wal_size = 32GB
+		max_worker_processes = 16
 		checkpoint_timeout = 1h
 		cfp.cache_size = 2GB
 		jit = off
@@ -53,6 +60,7 @@ bench_stop()
 {
 	local job
 
+	redis_stop
 	for job in $(jobs -p); do
 		kill "$job" 2>/dev/null || :
 	done
@@ -74,8 +82,12 @@ in_work()
 # Runs bench/NAME.sh with a database of its own; its text is kept.
 bench_measure()
 {
+	local status
+
 	(set -e; measure "$1") | tee "$results/$1.txt"
-	return "${PIPESTATUS[0]}"
+	status=${PIPESTATUS[0]}
+	redis_stop
+	return "$status"
 }
 
 measure()
@@ -146,19 +158,48 @@ timed()
 		sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p'
 }
 
-# clients DB SCRIPT N [pgbench arguments]: transactions a second of N clients
-# with bench/pgbench/SCRIPT.sql for $seconds.  Each call has another seed,
-# which depends on SEED and the round only, so that all sides get the same.
+# clients DB SCRIPTS N [pgbench arguments]: transactions a second of N clients
+# for $seconds.  SCRIPTS are files bench/pgbench/NAME.sql, or absolute ones,
+# each with @weight if one is wanted.  Each call has another seed, which
+# depends on SEED and the round only, so that all sides get the same.  pgbench
+# looks at the clock again after a command of its own only: without one at the
+# end, a transaction whose answer is there at once seems to take no time.  What
+# each transaction took is left for sample(), or in the file $latency.
 clients()
 {
-	local db=$1 script=$2 n=$3 out
+	local db=$1 scripts=$2 n=$3 script file weight out
+	local -a files=()
 
 	shift 3
+	for script in $scripts; do
+		file=${script%@*} weight=${script#"$file"}
+		[[ $file == /* ]] || file=$bench/pgbench/$file.sql
+		{ cat "$file"; echo '\set answered 1'; } >"$work/script_${#files[@]}.sql"
+		files+=(-f "$work/script_${#files[@]}.sql$weight")
+	done
 	out=$("$work/tree/bin/pgbench" -n -M prepared -c "$n" -j 2 -T "$seconds" \
-		--random-seed=$((SEED + round)) -f "$bench/pgbench/$script.sql" \
-		-D data="$data" "$@" "$db" 2>&1) ||
+		--random-seed=$((SEED + round)) "${files[@]}" -l --log-prefix="$work/log_of_clients" \
+		-D data="$data" -D key=bench -D first=10000 -D last=10099 "$@" "$db" 2>&1) ||
 		{ printf '%s\n' "$out" >&2; return 1; }
+	cat "$work"/log_of_clients.* | percentiles >"${latency:-$work/latency}"
+	rm -f "$work"/log_of_clients.*
 	printf '%s\n' "$out" | sed -n 's/^tps = \([0-9.]*\).*/\1/p'
+}
+
+# p50, p99 and p99.9 in milliseconds, of pgbench's log of transactions: the
+# least time that so many of them did not exceed.
+percentiles()
+{
+	perl -ne '
+		$n{(split)[2]}++; $all++;
+		END {
+			@wanted = (0.5, 0.99, 0.999);
+			for $t (sort { $a <=> $b } keys %n) {
+				$seen += $n{$t};
+				while (@wanted && $seen >= $wanted[0] * $all) { push @found, $t / 1000; shift @wanted }
+			}
+			print "@found\n";
+		}'
 }
 
 # Writes out what the sides before have left, so that none pays for another.
@@ -176,22 +217,40 @@ row_size()
 
 # --------------------------------------------------------------- reports ----
 
-# section TITLE UNIT: opens a table; sides come in the order of their samples.
+# section TITLE UNIT [DURABILITY]: opens a table; sides come in the order of
+# their samples.
 section()
 {
-	title=$1 unit=$2
+	title=$1 unit=$2 durable=${3:-}
 	sides=()
-	unset samples
-	declare -gA samples=()
+	unset samples latencies kept
+	declare -gA samples=() latencies=() kept=()
+	rm -f "$work/latency"
 }
 
-# sample SIDE VALUE
+# What a commit is worth with the PGOPTIONS that sides have now.
+durability()
+{
+	case ${PGOPTIONS:-} in
+		*synchronous_commit=off*) echo 'not waited for, 0.6 s may be lost' ;;
+		*) echo 'fsync at commit' ;;
+	esac
+}
+
+# sample SIDE VALUE [DURABILITY]: with the latencies that clients() left, if any.
 sample()
 {
 	[ "$2" ] || die "no measurement of $1"
 	[ "${samples[$1]-}" ] || sides+=("$1")
 	samples[$1]+=" $2"
-	printf '%s\t%s\t%s\t%s\n' "$title" "$1" "$2" "$unit" >>"$raw"
+	kept[$1]=${3:-${durable:-$(durability)}}
+	printf '%s\t%s\t%s\t%s' "$title" "$1" "$2" "$unit" >>"$raw"
+	if [ -s "$work/latency" ]; then
+		latencies[$1]+=$(<"$work/latency")$'\n'
+		printf '\t%s' "$(tr ' ' '\t' <"$work/latency")" >>"$raw"
+		rm -f "$work/latency"
+	fi
+	echo >>"$raw"
 }
 
 # middle SIDE: its median, least and most.
@@ -203,40 +262,131 @@ middle()
 		END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2, v[1], v[NR] }'
 }
 
-# Prints the section's table.
+median()
+{
+	middle "$1" | cut -d' ' -f1
+}
+
+# middle_latency SIDE: medians of p50, p99 and p99.9, or nothing.
+middle_latency()
+{
+	local column
+
+	[ "${latencies[$1]-}" ] || return 0
+	for column in 1 2 3; do
+		printf '%s' "${latencies[$1]}" | cut -d' ' -f$column | sort -g | awk '
+			{ v[NR] = $1 }
+			END { print (v[int((NR + 1) / 2)] + v[int(NR / 2) + 1]) / 2 }'
+	done | xargs
+}
+
+# Prints the section's table, and adds it to the report.
 table()
 {
 	local side
 
 	printf '\n== %s\n' "$title" | tee -a "$work/verdicts.$db"
+	printf '\n### %s\n\n| side | median, %s | least – most | rounds | of the first | p50 | p99 | p99.9 ms | durability |\n|---|--:|--:|--:|--:|--:|--:|--:|---|\n' \
+		"$title" "$unit" >>"$work/report.$db"
 	printf '   %-42s %12s %12s %12s %3s  %s\n' side median least most n "$unit"
 	for side in "${sides[@]}"; do
-		middle "$side" | awk -v side="$side" -v n="$(wc -w <<<"${samples[$side]}")" '
-			function show(x) { return sprintf(x < 1000 ? "%.2f" : "%.0f", x) }
-			{ printf "   %-42s %12s %12s %12s %3d\n", side, show($1), show($2), show($3), n }'
+		echo "$(middle "$side") $(median "${sides[0]}") $(wc -w <<<"${samples[$side]}") $(middle_latency "$side")" |
+			awk -v side="$side" -v kept="${kept[$side]}" -v report="$work/report.$db" '
+			function show(x) { return sprintf(x < 10 ? "%.3f" : x < 1000 ? "%.2f" : "%.0f", x) }
+			{
+				printf "   %-42s %12s %12s %12s %3d", side, show($1), show($2), show($3), $5
+				if (NF > 5) {
+					for (i = 6; i <= 8; i++)
+						$i = sprintf("%.3f", $i)
+					printf "   p50 %s p99 %s p99.9 %s ms", $6, $7, $8
+				}
+				printf "\n"
+				printf "| %s | %s | %s – %s | %d | %s | %s | %s | %s | %s |\n", side, show($1), show($2), show($3), $5,
+					$4 == 0 ? "" : sprintf("%.2f", $1 / $4), $6, $7, $8, kept >>report
+			}'
 	done
+	echo >>"$work/report.$db"
 }
 
-# ratio SIDE OTHER least|most TARGET: median of SIDE by median of OTHER.
+# note TEXT: a line below a table.
+note()
+{
+	printf '   %s\n' "$1"
+	printf -- '- %s\n' "$1" >>"$work/report.$db"
+}
+
+# ratio SIDE OTHER [least|most TARGET]: median of SIDE by median of OTHER.
 ratio()
 {
-	verdict "$1 / $2" "$(middle "$1" | cut -d' ' -f1)" "$(middle "$2" | cut -d' ' -f1)" "${3:-}" "${4:-}"
+	verdict "$1 / $2" "$(median "$1")" "$(median "$2")" "${3:-}" "${4:-}"
 }
 
 # verdict LABEL A B [least|most TARGET]: prints A / B, with its target if any.
 verdict()
 {
-	awk -v label="$1" -v a="$2" -v b="$3" -v bound="$4" -v target="$5" 'BEGIN {
+	awk -v label="$1" -v a="$2" -v b="$3" -v bound="${4:-}" -v target="${5:-}" \
+		-v title="$title" -v report="$work/report.$db" -v targets="$work/targets.$db" 'BEGIN {
 		r = a / b
 		if (bound == "") {
 			printf "   %-58s %8.3f\n", label, r
+			printf "- %s: **%.2f**\n", label, r >>report
 			exit
 		}
-		met = bound == "least" ? r >= target : r <= target
-		printf "   %-58s %8.3f   at %s %s: %s\n", label, r, bound, target, met ? "met" : "NOT MET"
+		result = (bound == "least" ? r >= target : r <= target) ? "met" : "NOT MET"
+		printf "   %-58s %8.3f   at %s %s: %s\n", label, r, bound, target, result
+		printf "- %s: **%.2f**, at %s %s: %s\n", label, r, bound, target, result >>report
+		printf "| %s | %s | %.2f | at %s %s | %s |\n", title, label, r, bound, target, result >>targets
 	}' | tee -a "$work/verdicts.$db"
 }
 
+# lines NAME TITLE X Y FILE [gnuplot commands]: a plot of FILE's series into
+# results/NAME.svg.  A series is a line with its name in quotes, and lines with
+# x and y; two empty lines end it.
+lines()
+{
+	gnuplot <<-GNUPLOT
+		set terminal svg size 720,400 font "sans,12" background "white"
+		set output "$results/$1.svg"
+		set title "$2" noenhanced
+		set xlabel "$3" noenhanced
+		set ylabel "$4" noenhanced
+		set key outside bottom center horizontal noenhanced
+		set grid
+		set yrange [0:*]
+		${6:-}
+		stats "$5" using 2 nooutput
+		plot for [i = 0:STATS_blocks - 1] "$5" index i using 1:2 with linespoints linewidth 2 pointsize 0.4 title columnheader(1)
+	GNUPLOT
+	printf '\n![%s](%s.svg)\n' "$2" "$1" >>"$work/report.$db"
+}
+
+# bars NAME: the section's medians, with least and most, into results/NAME.svg.
+bars()
+{
+	local side
+
+	for side in "${sides[@]}"; do
+		printf '"%s" %s\n' "$side" "$(middle "$side")"
+	done >"$work/bars"
+	gnuplot <<-GNUPLOT
+		set terminal svg size 720,$((110 + 28 * ${#sides[@]})) font "sans,12" background "white"
+		set output "$results/$1.svg"
+		set title "$title" noenhanced
+		set xlabel "$unit" noenhanced
+		set ytics noenhanced
+		set xrange [0:*]
+		set yrange [${#sides[@]} - 0.4:-0.6]
+		set grid xtics
+		set xtics format "%.0s%c"
+		set style fill solid 0.6
+		unset key
+		plot "$work/bars" using (0):0:(0):2:(\$0 - 0.35):(\$0 + 0.35):ytic(1) with boxxyerror, \
+			"" using 2:0:3:4 with xerrorbars linecolor "black" pointtype 0
+	GNUPLOT
+	printf '\n![%s](%s.svg)\n' "$title" "$1" >>"$work/report.$db"
+}
+
+# All targets on the screen, and results/latest.md.
 bench_summary()
 {
 	local name
@@ -247,9 +397,194 @@ bench_summary()
 			cat "$work/verdicts.$name"
 		fi
 	done
+	{
+		cat <<-MARKDOWN
+			# Measurements of $(date -u '+%Y-%m-%d %H:%M UTC')
+
+			${QUICK:+**A short run (QUICK): it shows that the measurements work, not how fast anything is.**
+
+			}PostgreSQL $(query postgres 'SHOW server_version'), Redis $(redis-cli --version | cut -d' ' -f2), SQLite $("$work/sqlite" version);
+			cfp $(git -C "$cfp_top" describe --always --dirty 2>/dev/null || echo 'not from git'); $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1);
+			Linux $(uname -r), $(stat -f -c %T "$work/data"); seed $SEED; $rounds rounds of each side, clients run for $seconds s.
+			What the sides are, what each is tuned to and how to read this: [bench/README.md](../README.md).
+
+			## Targets
+
+			| measurement | ratio of medians | is | wanted | |
+			|---|---|--:|---|---|
+		MARKDOWN
+		for name in "${measurements[@]}"; do
+			cat "$work/targets.$name" 2>/dev/null || :
+		done
+		for name in "${measurements[@]}"; do
+			printf '\n## %s\n' "$name"
+			cat "$work/report.$name" 2>/dev/null || echo
+		done
+		if [ ${#failed[@]} -gt 0 ]; then
+			printf '\nNot finished: %s\n' "${failed[*]}"
+		fi
+	} >"$results/latest.md"
+	printf '\nresults/latest.md is written\n'
+}
+
+# ----------------------------------------------------------------- Redis ----
+
+# redis_start always|everysec: an instance that writes its append-only file
+# with this appendfsync.  It is not rewritten during a round, as PostgreSQL
+# makes no checkpoint then.
+redis_start()
+{
+	local tries=0
+
+	as_server_user mkdir -p "$work/redis_$1"
+	(cd / && as_server_user "$work/redis-server" --port 0 --unixsocket "$work/redis_$1/socket" \
+		--dir "$work/redis_$1" --pidfile "$work/redis_$1/pid" --logfile "$work/redis_$1/log" \
+		--daemonize yes --save '' --appendonly yes --appendfsync "$1" \
+		--auto-aof-rewrite-percentage 0) >/dev/null
+	until [ "$(redis "$1" PING 2>/dev/null)" = PONG ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 100 ] || die "redis-server does not start: $(tail "$work/redis_$1/log")"
+		sleep 0.1
+	done
+}
+
+# Ends the instances there are.
+redis_stop()
+{
+	local policy tries
+
+	for policy in always everysec; do
+		[ -f "$work/redis_$policy/pid" ] || continue
+		redis $policy SHUTDOWN NOSAVE >/dev/null 2>&1 || :
+		for ((tries = 0; tries < 100; tries++)); do
+			[ -f "$work/redis_$policy/pid" ] || break
+			sleep 0.1
+		done
+		rm -rf "$work/redis_$policy"
+	done
+}
+
+# redis always|everysec COMMAND ...
+redis()
+{
+	redis-cli -s "$work/redis_$1/socket" "${@:2}"
+}
+
+# What a write is worth.
+redis_durability()
+{
+	case $1 in
+		always) echo 'fsync before the reply' ;;
+		everysec) echo 'fsync each second, 1 s may be lost' ;;
+	esac
+}
+
+# redis_fill always|everysec COLLECTIONS ITEMS: the record that cfp has of an
+# item, as text, in each item of collections "c:", and 10,000 times as "i:".
+redis_fill()
+{
+	redis "$1" FLUSHALL >/dev/null
+	redis_collections "$@"
+	redis_items "$1" 10000
+}
+
+redis_collections()
+{
+	redis "$1" EVAL "
+		for c = 0, ARGV[1] - 1 do
+			for i = 0, ARGV[2] - 1 do
+				redis.call('HSET', string.format('c:%012d', c), string.format('%012d', i), ARGV[3])
+			end
+		end" 0 "$2" "$3" "$record" >/dev/null
+}
+
+# redis_items always|everysec N
+redis_items()
+{
+	redis "$1" EVAL "
+		for i = 0, ARGV[1] - 1 do
+			redis.call('SET', string.format('i:%012d', i), ARGV[2])
+		end" 0 "$2" "$record" >/dev/null
+}
+
+# redis_clients always|everysec N RANGE DEPTH COMMAND ...: requests a second of
+# N clients that have DEPTH requests under way each, for about $seconds: a
+# short run before tells how many requests that takes.  __rand_int__ in the
+# command is a number below RANGE.  redis-benchmark has one thread: with more it
+# looks for its end four times a second only, and gets less from the server.
+redis_clients()
+{
+	local policy=$1 n=$2 range=$3 depth=$4 requests rate
+
+	shift 4
+	requests=$((500 * n * depth))
+	for pass in trial real; do
+		redis-benchmark -s "$work/redis_$policy/socket" -c "$n" -r "$range" -P "$depth" \
+			-n "$requests" --precision 3 "$@" 2>&1 | tr '\r' '\n' >"$work/redis_benchmark"
+		rate=$(sed -n 's/^ *throughput summary: \([0-9.]*\) .*/\1/p' "$work/redis_benchmark")
+		[ "$rate" ] || { cat "$work/redis_benchmark" >&2; return 1; }
+		requests=$(awk -v rate="$rate" -v s="$seconds" 'BEGIN { printf "%d", rate * s + 1 }')
+	done
+	awk '
+		/% <= .* milliseconds \(cumulative/ {
+			percent = $1 + 0
+			for (i = 1; i <= 3; i++)
+				if (found[i] == "" && percent >= (i == 1 ? 50 : i == 2 ? 99 : 99.9))
+					found[i] = $3
+		}
+		END { print found[1], found[2], found[3] }' "$work/redis_benchmark" >"$work/latency"
+	echo "$rate"
+}
+
+# ---------------------------------------------------------------- SQLite ----
+
+# sqlite_clients full|normal store|many|get N: transactions a second of N
+# threads on a database that "sqlite_fill full|normal" made.
+sqlite_clients()
+{
+	local rate latency
+
+	read -r rate latency < <("$work/sqlite" "$2" "$work/sqlite_$1/db" "$1" "$3" "$seconds" $((SEED + round)) "$data")
+	[ "$rate" ] || return 1
+	echo "$latency" >"$work/latency"
+	echo "$rate"
+}
+
+sqlite_fill()
+{
+	rm -rf "$work/sqlite_$1"
+	mkdir "$work/sqlite_$1"
+	"$work/sqlite" fill "$work/sqlite_$1/db" "$1" 1 0 "$SEED" "$data"
+}
+
+sqlite_durability()
+{
+	case $1 in
+		full) echo 'fsync at commit' ;;
+		normal) echo 'fsync at checkpoints, what came since may be lost' ;;
+	esac
 }
 
 # ------------------------------------------------------------------ data ----
+
+# Has the worker close the day in $db, and sets $closed_date to its date.  The
+# date closed last is made open again before; whoever calls has flushed.
+close_day()
+{
+	local tries=0
+
+	closed_date=$(query "$db" "UPDATE cfp_state SET date = date - 1 WHERE name = 'day' RETURNING date + 1")
+	query "$db" "DELETE FROM storage_days" >/dev/null
+	as_server_user find "$work/data/cfp" -path "*_$db/$closed_date/*" -name '*.json' -delete
+	query "$db" 'SELECT pg_reload_conf()' >/dev/null
+	until [ "$(query "$db" "SELECT finished IS NOT NULL FROM storage_days WHERE date = '$closed_date'")" = t ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || die "the day is not closed: $(query "$db" 'TABLE storage_days')"
+		sleep 0.5
+	done
+	[ "$(query "$db" "SELECT error IS NULL FROM storage_days WHERE date = '$closed_date'")" = t ] ||
+		die "the backup failed: $(query "$db" 'SELECT error FROM storage_days')"
+}
 
 # One collection of $million items, "big".
 store_big_collection()
@@ -257,4 +592,11 @@ store_big_collection()
 	query "$1" "
 		SELECT count(cfp_store('bench', '$data'::jsonb, (1000000 + g)::text, 'big', g::bigint))
 		  FROM generate_series(1, $million) g" >/dev/null
+}
+
+# What is in fill.sql, and $record: what cfp_get returns, as text.
+fill()
+{
+	query_file "$db" "$bench/fill.sql"
+	record=$(query "$db" "SELECT cfp_get('bench', '1000000', '10000')")
 }

@@ -10,7 +10,7 @@ load_rounds()
 	local round ms
 
 	query "$db" "SELECT cfp_warm('bench', 'big')" >/dev/null
-	section "load: a collection of $million items, $1" 'µs an item'
+	section "load: a collection of $million items, $1" 'µs an item' -
 	for ((round = 1; round <= rounds; round++)); do
 		[ "$(query "$db" "SELECT cfp_evict('bench', 'big')")" = t ] ||
 			die 'the collection was not in memory, or something holds it there'

@@ -1,25 +1,28 @@
 # shellcheck shell=bash disable=SC2154 # what lib.sh sets
 # Memory of a cached item over the stored record's own size, which is what
-# cfp_get returns and the item's name.
+# cfp_get returns and the item's name; and what Redis takes for the record as
+# text in a hash.
 
-# memory_of TITLE MOST: of all that is cached now.
+# memory_of TITLE MOST [BYTES]: of all that is cached now, beside BYTES of Redis.
 memory_of()
 {
-	local items bytes record row
+	local items bytes record row overhead
 
 	IFS='|' read -r items bytes < <(query "$db" 'SELECT sum(items), sum(bytes) FROM cfp_stat_collections')
 	IFS='|' read -r record row < <(query "$db" '
 		SELECT avg(pg_column_size(cfp_get(key, item_name, collection_name)) + octet_length(item_name)),
 			   avg(pg_column_size(h.*))
 		  FROM storage_history h')
-	printf '\n== memory: %s items, %s\n' "$items" "$1" | tee -a "$work/verdicts.$db"
-	awk -v items="$items" -v bytes="$bytes" -v record="$record" -v row="$row" 'BEGIN {
-		printf "   %-42s %12.1f  bytes an item\n", "cached", bytes / items
-		printf "   %-42s %12.1f\n", "the record: cfp_get and item name", record
-		printf "   %-42s %12.1f\n", "its row in storage_history", row
-	}'
-	verdict "bytes an item over the record, $1" \
-		"$(awk -v items="$items" -v bytes="$bytes" -v record="$record" 'BEGIN { print bytes / items - record }')" 1 most "$2"
+	section "memory: $items items, $1" 'bytes an item'
+	sample cached "$(awk -v items="$items" -v bytes="$bytes" 'BEGIN { print bytes / items }')" -
+	sample 'the record: cfp_get and item name' "$record" -
+	sample 'its row in storage_history' "$row" -
+	if [ "${3:-}" ]; then
+		sample 'Redis HSET of the same' "$3" -
+	fi
+	table
+	overhead=$(awk -v items="$items" -v bytes="$bytes" -v record="$record" 'BEGIN { print bytes / items - record }')
+	verdict "bytes an item over the record, $1" "$overhead" 1 most "$2"
 }
 
 # memory_loaded SQL: caches by loading, so that what is measured is not what
@@ -38,7 +41,13 @@ memory_of 'one collection, as loaded' 160
 
 drop_database "$db"
 make_database "$db"
-query_file "$db" "$bench/fill.sql"
-memory_of 'collections of 100, as stored' 220
+fill
+redis_start everysec
+redis everysec FLUSHALL >/dev/null
+before=$(redis everysec INFO memory | sed -n 's/^used_memory:\([0-9]*\).*/\1/p')
+redis_collections everysec 100 100
+after=$(redis everysec INFO memory | sed -n 's/^used_memory:\([0-9]*\).*/\1/p')
+in_redis=$(((after - before) / 10000))
+memory_of 'collections of 100, as stored' 220 "$in_redis"
 memory_loaded "SELECT count(cfp_warm('bench', c::text)) FROM generate_series(10000, 10099) c"
-memory_of 'collections of 100, as loaded' 220
+memory_of 'collections of 100, as loaded' 220 "$in_redis"

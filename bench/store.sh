@@ -1,42 +1,81 @@
 # shellcheck shell=bash disable=SC2154 # what lib.sh sets
-# One store a transaction, 8 clients, 10,000 items in 100 collections: beside
-# the insert as a statement and in C (the floor), a bare WAL message, and what one
-# would write by hand.
+# One store a transaction by 1, 8 and 32 clients, 10,000 items in 100
+# collections: beside what one would write by hand, Redis and SQLite, and with
+# 8 clients beside the floors: the insert as a statement and in C, and a bare
+# WAL message.
 
-query_file "$db" "$bench/fill.sql"
+fill
 query_file "$db" "$bench/floor.sql" -v library="$work/floor/floor"
 size=$(row_size "$db")
 payload=$(printf '%*s' "$size" '' | tr ' ' x)
-echo "a row of storage_history has $size bytes, the WAL message as many"
-
 base=0
+
+# side SIDE SCRIPT [pgbench arguments]
+side()
+{
+	settle "$db"
+	case $1 in
+		# versions that no round before had: fewer than 50,000 a second and client
+		INSERT | 'C insert') base=$((base + 50000 * seconds)) ;;
+	esac
+	sample "$1" "$(clients "$db" "$2" "$n" -D base=$base -D n=0 "${@:3}")"
+}
+
 for sync in on off; do
-	export PGOPTIONS="-c synchronous_commit=$sync"
-	section "store: one a transaction, 8 clients, synchronous_commit = $sync" 'a second'
-	for ((round = 1; round <= rounds; round++)); do
-		settle "$db"
-		sample cfp_store "$(clients "$db" cfp_store 8)"
-		settle "$db"
-		base=$((base + 1000000))
-		sample INSERT "$(clients "$db" insert 8 -D base=$base -D n=0)"
-		settle "$db"
-		base=$((base + 1000000))
-		sample 'C insert' "$(clients "$db" floor_insert 8 -D base=$base -D n=0)"
-		settle "$db"
-		sample 'WAL message' "$(clients "$db" wal_message 8 -D payload="$payload")"
-		settle "$db"
-		sample 'upsert with history' "$(clients "$db" upsert 8)"
-	done
-	table
-	ratio cfp_store INSERT least 1
-	ratio cfp_store 'C insert'
-	ratio 'C insert' 'WAL message'
 	if [ $sync = on ]; then
-		ratio cfp_store 'WAL message' least 0.75
-		ratio cfp_store 'upsert with history' least 1.25
+		appendfsync=always synchronous=full
 	else
-		ratio cfp_store 'WAL message' least 0.70
-		ratio cfp_store 'upsert with history' least 1.5
+		appendfsync=everysec synchronous=normal
 	fi
+	redis_start $appendfsync
+	redis_fill $appendfsync 100 100
+	sqlite_fill $synchronous
+	for n in "${client_counts[@]}"; do
+		who="$n clients"
+		[ "$n" != 1 ] || who='1 client'
+		export PGOPTIONS="-c synchronous_commit=$sync"
+		section "store: one a transaction, $who, synchronous_commit = $sync" 'a second'
+		for ((round = 1; round <= rounds; round++)); do
+			side cfp_store cfp_store
+			side 'upsert with history' upsert
+			side 'upsert, audit trigger' upsert_audit
+			side INSERT insert
+			if [ "$n" = 8 ]; then
+				side 'C insert' floor_insert
+				side 'WAL message' wal_message -D payload="$payload"
+			fi
+			sample 'Redis SET' "$(redis_clients $appendfsync "$n" 10000 1 SET i:__rand_int__ "$record")" \
+				"$(redis_durability $appendfsync)"
+			sample 'Redis HSET' "$(redis_clients $appendfsync "$n" 100 1 HSET c:__rand_int__ __rand_int__ "$record")" \
+				"$(redis_durability $appendfsync)"
+			sample 'SQLite upsert with history' "$(sqlite_clients $synchronous store "$n")" \
+				"$(sqlite_durability $synchronous)"
+		done
+		table
+		ratio cfp_store 'upsert, audit trigger'
+		ratio cfp_store 'Redis HSET'
+		ratio cfp_store 'SQLite upsert with history'
+		if [ "$n" != 8 ]; then
+			ratio cfp_store INSERT
+			ratio cfp_store 'upsert with history'
+			ratio cfp_store 'Redis SET'
+			continue
+		fi
+		note "a row of storage_history has $size bytes, the WAL message as many"
+		ratio cfp_store INSERT least 1
+		ratio cfp_store 'C insert'
+		ratio 'C insert' 'WAL message'
+		if [ $sync = on ]; then
+			ratio cfp_store 'WAL message' least 0.75
+			ratio cfp_store 'upsert with history' least 1.25
+			ratio cfp_store 'Redis SET' least 1
+		else
+			ratio cfp_store 'WAL message' least 0.70
+			ratio cfp_store 'upsert with history' least 1.5
+			ratio cfp_store 'Redis SET'
+		fi
+		bars "store_$sync"
+	done
+	redis_stop
 done
 unset PGOPTIONS

@@ -29,3 +29,20 @@ CREATE TABLE public.upsert_history (
 	LIKE public.plain_history INCLUDING DEFAULTS,
 	PRIMARY KEY (key, collection_name, item_name, version)
 );
+
+-- The other way by hand: an upsert of latest, whose trigger writes the history.
+CREATE TABLE public.audit_latest (
+	LIKE public.plain_history INCLUDING DEFAULTS,
+	PRIMARY KEY (key, collection_name, item_name)
+) WITH (fillfactor = 85);
+CREATE TABLE public.audit_history (
+	LIKE public.plain_history INCLUDING DEFAULTS,
+	PRIMARY KEY (key, collection_name, item_name, version)
+);
+CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.audit_history SELECT NEW.*;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER audit AFTER INSERT OR UPDATE ON public.audit_latest
+	FOR EACH ROW EXECUTE FUNCTION public.audit();

@@ -1,2 +1,2 @@
-\set c random(10000, 10099)
-SELECT cfp_get_collection_json('bench', :c);
+\set c random(:first, :last)
+SELECT cfp_get_collection_json(:key, :c);

@@ -2,5 +2,5 @@
 \set c :i / 100
 \set v random(1, 100000)
 \set n :n + 1
-\set version (:base + :n) * 64 + :client_id
+\set version (:base + :n) * 32 + :client_id
 SELECT floor_insert('plain_history', 'bench', :data, :i, :c, :v::bigint, :version::integer);

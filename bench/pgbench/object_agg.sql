@@ -1,2 +1,2 @@
-\set c random(10000, 10099)
-SELECT jsonb_object_agg(item_name, to_jsonb(t)) FROM upsert_latest t WHERE key = 'bench' AND collection_name = :c;
+\set c random(:first, :last)
+SELECT jsonb_object_agg(item_name, to_jsonb(t)) FROM upsert_latest t WHERE key = :key AND collection_name = :c;

@@ -1,2 +1,2 @@
-\set c random(10000, 10099)
-SELECT body FROM stored WHERE key = 'bench' AND collection_name = :c;
+\set c random(:first, :last)
+SELECT body FROM stored WHERE key = :key AND collection_name = :c;

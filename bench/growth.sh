@@ -1,0 +1,121 @@
+# shellcheck shell=bash disable=SC2154 # what lib.sh sets
+# What a get, a load, a flush, a fold and a store cost beside histories of all
+# sizes, all of the same 10,000 items in 100 collections.  Small histories are
+# made anew in each round: the rounds would make them much larger.
+
+# grow DB ROWS: a million rows at a time, so that no transaction is larger than
+# a user's.
+grow()
+{
+	local rows=0 step
+
+	make_database "$1"
+	while [ $rows -lt "$2" ]; do
+		step=$(($2 - rows < 1000000 ? $2 - rows : 1000000))
+		query "$1" "
+			SELECT count(cfp_store('bench', '$data'::jsonb, (1000000 + g % 10000)::text,
+								   ((1000000 + g % 10000) / 100)::text, g::bigint))
+			  FROM generate_series(0, $step - 1) g" >/dev/null
+		rows=$((rows + step))
+	done
+	query "$1" 'SELECT cfp_fold()' >/dev/null
+	query "$1" 'VACUUM ANALYZE'
+	query "$1" 'CHECKPOINT'
+}
+
+# measured WHAT: keeps what it reads as a sample of $size.
+measured()
+{
+	local value
+
+	read -r value || die "no measurement: $1 beside $size rows"
+	echo "$size $value" >>"$work/growth.$1"
+}
+
+# Milliseconds of loading all collections.
+load_all()
+{
+	local collections="SELECT c::text AS c FROM generate_series(10000, 10099) c"
+
+	query "$1" "SELECT count(cfp_evict('bench', c)) FROM ($collections) c" >/dev/null
+	timed "$1" 'SELECT 1' "SELECT count(cfp_warm('bench', c)) FROM ($collections) c"
+}
+
+# All sizes begin with everything folded.  The stores come after those of the
+# flush: what the checkpoint makes the first change of each page cost is paid.
+measure_size()
+{
+	local db=growth_$size
+
+	timed "$db" "SELECT count(cfp_warm('bench', c::text)) FROM generate_series(10000, 10099) c" "
+		SELECT count(cfp_get('bench', (1000000 + g * 7919 % 10000)::text, ((1000000 + g * 7919 % 10000) / 100)::text))
+		  FROM generate_series(1, 200000) g" | awk '{ print $1 * 5 }' | measured get
+	load_all "$db" | awk '{ print $1 * 10 }' | measured load
+	timed "$db" "
+		SELECT count(cfp_store('bench', '$data'::jsonb, i::text, (i / 100)::text, i::bigint))
+		  FROM generate_series(1000000, 1009999) i" 'SELECT cfp_flush()' | measured flush
+	load_all "$db" | awk '{ print $1 * 10 }' | measured load_dirty
+	timed "$db" 'SET synchronous_commit = off' "
+		DO \$\$ BEGIN
+			FOR g IN 1 .. 5000 LOOP
+				PERFORM cfp_store('bench', '$data', (1000000 + g * 7919 % 10000)::text,
+								  ((1000000 + g * 7919 % 10000) / 100)::text, g::bigint);
+				COMMIT;
+			END LOOP;
+		END \$\$" | awk '{ print $1 / 5 }' | measured store
+	settle "$db"
+	[ "$(query "$db" 'SELECT count(*) FROM storage_dirty')" = 10000 ] ||
+		die 'there are not 10,000 dirty items'
+	timed "$db" 'SELECT 1' 'SELECT cfp_fold()' | measured fold
+	query "$db" 'VACUUM ANALYZE storage_latest'
+	query "$db" 'CHECKPOINT'
+}
+
+for ((round = 1; round <= rounds; round++)); do
+	for size in "${growth_sizes[@]}"; do
+		if [ $round -gt 1 ] && [ "$size" -le 100000 ]; then
+			drop_database "growth_$size"
+		fi
+		if [ $round -eq 1 ] || [ "$size" -le 100000 ]; then
+			grow "growth_$size" "$size"
+		fi
+		measure_size
+	done
+done
+for size in "${growth_sizes[@]}"; do
+	drop_database "growth_$size"
+done
+
+# growth WHAT TITLE UNIT DURABILITY [MOST]
+growth()
+{
+	local least="${growth_sizes[0]} rows" most="${growth_sizes[-1]} rows" base size value
+
+	section "growth: $2" "$3"
+	rm -f "$work/latency"
+	while read -r size value; do
+		sample "$size rows" "$value" "$4"
+	done <"$work/growth.$1"
+	table
+	ratio "$most" "$least" ${5:+most "$5"}
+	base=$(median "$least")
+	{
+		echo "\"${1/_/, }\""
+		for size in "${growth_sizes[@]}"; do
+			echo "$size $(median "$size rows")" | awk -v base="$base" '{ print $1, $2 / base }'
+		done
+	} >"$work/growth.$1.line"
+}
+
+growth store 'a store, each committed, in a loop' µs 'not waited for, 0.6 s may be lost' 1.2
+growth get 'a get, in a loop of SQL that makes the names' ns - 1.2
+growth flush 'a flush of 10,000 records' ms 'fsync at commit' 1.5
+growth fold 'a fold of 10,000 dirty items' ms 'fsync at commit' 1.5
+growth load 'loading collections of 100 items, all folded' 'µs a collection' - 1.5
+growth load_dirty 'loading collections of 100 items, none folded' 'µs a collection' -
+for name in store get flush fold load load_dirty; do
+	[ $name = store ] || printf '\n\n'
+	cat "$work/growth.$name.line"
+done >"$work/growth"
+lines growth "Cost beside a history of so many rows, at ${growth_sizes[0]} rows = 1" 'rows of history' '' \
+	"$work/growth" 'set logscale x; set format x "%.0s%c"'

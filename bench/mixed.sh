@@ -1,0 +1,20 @@
+# shellcheck shell=bash disable=SC2154 # what lib.sh sets
+# Nine gets to one store by 8 clients, the items chosen by Zipf's law: the most
+# wanted of 10,000 in one of eleven calls or so, spread over all collections.
+
+fill
+query "$db" 'SELECT cfp_fold()' >/dev/null
+
+for sync in on off; do
+	export PGOPTIONS="-c synchronous_commit=$sync"
+	section "mixed: 90 % get, 10 % store, 8 clients, synchronous_commit = $sync" 'a second'
+	for ((round = 1; round <= rounds; round++)); do
+		settle "$db"
+		sample cfp "$(clients "$db" 'zipf_cfp_get@9 zipf_cfp_store@1' 8)"
+		settle "$db"
+		sample 'PostgreSQL alone' "$(clients "$db" 'zipf_select_data@9 zipf_upsert@1' 8)"
+	done
+	table
+	ratio cfp 'PostgreSQL alone' least 1.5
+done
+unset PGOPTIONS
