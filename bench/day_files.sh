@@ -5,19 +5,6 @@
 
 query_file "$db" "$bench/floor.sql" -v library="$work/floor/floor"
 
-# files on|off: the setting, in a worker that has it.
-files()
-{
-	local before
-
-	before=$(query "$db" 'SELECT worker_pid FROM cfp_stat')
-	query "$db" "ALTER DATABASE $db SET cfp.wal_files = $1"
-	query "$db" 'SELECT pg_reload_conf()' >/dev/null
-	until [ "$(query "$db" "SELECT worker_pid <> $before AND worker_state = 'idle' FROM cfp_stat")" = t ]; do
-		sleep 0.1
-	done
-}
-
 # 10,000 items in 100 collections.
 fill()
 {
@@ -51,13 +38,13 @@ for items in '1000000 + g % 10000' '2000000 + g'; do
 			# or its items are known after the first round
 			query "$db" 'TRUNCATE storage_history, storage_latest, storage_dirty'
 		fi
-		files on
+		day_files on
 		settle "$db"
 		sample 'with day files' "$(flushed "$items")"
 		if [ "$items" = '2000000 + g' ]; then
 			query "$db" 'TRUNCATE storage_history, storage_latest, storage_dirty'
 		fi
-		files off
+		day_files off
 		settle "$db"
 		sample 'without' "$(flushed "$items")"
 		sample 'loop of json-c' "$(query "$db" "
@@ -79,7 +66,7 @@ for sync in on off; do
 	section "store: one a transaction, 8 clients, synchronous_commit = $sync" 'a second'
 	for ((round = 1; round <= rounds; round++)); do
 		for setting in on off; do
-			files $setting
+			day_files $setting
 			settle "$db"
 			sample "day files $setting" "$(clients "$db" cfp_store 8)"
 		done

@@ -125,6 +125,19 @@ drop_database()
 	"$work/tree/bin/dropdb" "$1"
 }
 
+# day_files on|off: whether the worker writes them; waits for one that knows.
+day_files()
+{
+	local before
+
+	before=$(query "$db" 'SELECT worker_pid FROM cfp_stat')
+	query "$db" "ALTER DATABASE $db SET cfp.wal_files = $1"
+	query "$db" 'SELECT pg_reload_conf()' >/dev/null
+	until [ "$(query "$db" "SELECT worker_pid <> $before AND worker_state = 'idle' FROM cfp_stat")" = t ]; do
+		sleep 0.1
+	done
+}
+
 # ------------------------------------------------------------ statements ----
 
 # query DB SQL: the result, unaligned.
