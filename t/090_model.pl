@@ -177,20 +177,20 @@ sub op_store_many
 		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) SELECT '$key', '$collection', item, version, stored, '$session->{level}', coalesce((SELECT max(version) FROM model.record r WHERE r.key = '$key' AND r.collection = '$collection' AND r.item = s.item), 0) FROM s} };
 }
 
-# A batch, some of it on top of what the statement sees.
+# A batch on top of what the statement sees.  (Unconditional, its versions could
+# not be told: a deletion by hand that the snapshot does not see makes them begin
+# again below what it sees.)
 sub op_batch
 {
 	my ($session) = @_;
 	my ($key, $collection) = @{ any(@names) };
 	my @chosen = (shuffle @items)[ 0 .. 2 ];
-	my $level = chance(0.5) ? 'conditional' : $session->{level};
 
 	$value += 10;
-	my $condition = $level eq 'conditional' ? ", 'expected_version', seen" : '';
 	my $list = join(', ', map { "('$chosen[$_]', $value + $_, @{[ newest($key, $collection, $chosen[$_]) ]})" } 0 .. $#chosen);
 	return { sql => qq{WITH i(item, value, seen) AS MATERIALIZED (VALUES $list), }
-		  . qq{s AS MATERIALIZED (SELECT cfp_store_many('$key', jsonb_object_agg(item, jsonb_build_object('value', value, 'data', jsonb_build_object('v', value)$condition)), '$collection') AS n FROM i) }
-		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) SELECT '$key', '$collection', item, (cfp_item('$key', item, '$collection')).version, value, '$level', seen FROM s, i} };
+		  . qq{s AS MATERIALIZED (SELECT cfp_store_many('$key', jsonb_object_agg(item, jsonb_build_object('value', value, 'data', jsonb_build_object('v', value), 'expected_version', seen)), '$collection') AS n FROM i) }
+		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) SELECT '$key', '$collection', item, (cfp_item('$key', item, '$collection')).version, value, 'conditional', seen FROM s, i} };
 }
 
 sub op_delete_collection
