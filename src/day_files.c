@@ -20,7 +20,8 @@
  *	  nothing removed.
  *
  * A record belongs to the date that is open when it is written.  The close of
- * day switches the date by changing the row, between two flushes.
+ * day switches the date by changing the row, between two flushes; not while
+ * the disk may have more than was saved, which only the row tells.
  *
  * Within a flush records come in the order of updated_at and version.  A new
  * file begins when a line would make one longer than cfp.max_wal_size.
@@ -208,6 +209,12 @@ cfp_day_files_due(void)
 	return retry_at;
 }
 
+bool
+cfp_day_files_as_saved(void)
+{
+	return removed_unsaved || !cfp_wal_files;
+}
+
 void
 cfp_day_files_retry(void)
 {
@@ -309,7 +316,7 @@ cut_back(const char *name, off_t size)
 	ereport(LOG,
 			(errmsg("cfp: day file \"%s\" cut back from %lld to %lld bytes", name,
 					(long long) size, (long long) saved.length),
-			 errdetail("The rest was written by a flush that did not complete; its records are written again.")));
+			 errdetail("The rest was never saved: a flush did not complete, or the database was recovered to an earlier time. What storage_history has of it is written again.")));
 }
 
 /* The same, and remove the files beyond it that this server has made. */

@@ -48,6 +48,9 @@ extern void cfp_day_files_forget(void);
 /* For worker.c: when to flush because of the files alone; 0 never. */
 extern TimestampTz cfp_day_files_due(void);
 
+/* For days.c: has the disk, as far as it is known, nothing but what was saved? */
+extern bool cfp_day_files_as_saved(void);
+
 /* Somebody asks for a flush: try files in trouble again at once. */
 extern void cfp_day_files_retry(void);
 

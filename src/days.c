@@ -31,6 +31,7 @@
 #include "calendar.h"
 #include "day_dir.h"
 #include "settings.h"
+#include "day_files.h"
 #include "worker.h"
 
 static CfpStatement last_closed = {
@@ -185,8 +186,12 @@ cfp_days_switch(DateADT last, DateADT due, TimestampTz started)
 		values[0] = DateADTGetDatum(due);
 		cfp_statement_run(&day_save, values, NULL);
 		cfp_statement_run(&records_reset, NULL, NULL);
-		values[0] = DateADTGetDatum(date);
-		cfp_statement_run(&files_switch, values, NULL);
+		/* What was not saved can only be taken off while the row names it. */
+		if (cfp_day_files_as_saved())
+		{
+			values[0] = DateADTGetDatum(date);
+			cfp_statement_run(&files_switch, values, NULL);
+		}
 	}
 	cfp_worker_commit();
 }

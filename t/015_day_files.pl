@@ -421,6 +421,24 @@ kill 'TERM', @pids;
 waitpid $_, 0 foreach @pids;
 @pids = ();
 files_ok($node, 'after the kills: each record once in the files');
+
+# Killed in mid-flush, the files not writable afterwards, the date closed then.
+set_waitpoint($node, 'flush_synced');
+$node->safe_psql('postgres', q{SELECT count(cfp_store('closed', '{}', 'i' || n)) FROM generate_series(1, 10) n});
+wait_waitpoint($node);
+set_waitpoint($node, '');
+my ($last) = (day_files($base, $oid))[-1];
+chmod 0400, $last;
+chmod 0500, dirname($last);
+kill 'KILL', $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'cfp worker'});
+wait_true($node, 'SELECT wal_error IS NOT NULL FROM cfp.cfp_stat');
+$node->safe_psql('postgres', q{UPDATE cfp_state SET date = date - 1 WHERE name = 'day'});
+$node->reload;
+wait_true($node, 'SELECT count(*) > 0 FROM cfp.storage_days');
+chmod 0700, dirname($last);
+chmod 0600, $last;
+$node->safe_psql('postgres', 'SELECT cfp_flush()');
+files_ok($node, 'closed with lines that were never saved: each record once in the files');
 history_ok($node, 'and once in the history');
 like(slurp_file($node->logfile), qr/cut back from|removed day file/, 'something had to be taken off');
 
