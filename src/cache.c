@@ -387,22 +387,6 @@ cfp_arena_free(CfpCollection *col, void *p, Size size)
 		block_free(col, p, size);
 }
 
-CfpRecord *
-cfp_record_copy_in(CfpCollection *col, const CfpRecord *record, bool exact)
-{
-	Size		bytes = CFP_RECORD_BYTES(record);
-	Size		size = MAXALIGN(bytes);
-	CfpRecord  *copy = cfp_arena_alloc(col, size, exact);
-
-	if (copy == NULL)
-		return NULL;
-	memcpy(copy, record, bytes);
-	if (!exact && size <= CFP_LARGE)
-		(void) class_holding(size, &size);
-	copy->size = size;
-	return copy;
-}
-
 /* ---------- hashing ---------- */
 
 /* Steps of 8 bytes: names are short, and this runs for every get. */
@@ -1099,6 +1083,25 @@ cfp_node_push(CfpCollection *col, CfpItem *item, int32 version,
 	return node;
 }
 
+bool
+cfp_node_fill(CfpCollection *col, CfpNode *node, const CfpRecord *record, bool exact)
+{
+	Size		bytes = CFP_RECORD_BYTES(record);
+	Size		size = MAXALIGN(bytes);
+	CfpRecord  *copy = cfp_arena_alloc(col, size, exact);
+
+	Assert(node->record == 0);
+	if (copy == NULL)
+		return false;
+	memcpy(copy, record, bytes);
+	if (!exact && size <= CFP_LARGE)
+		(void) class_holding(size, &size);
+	copy->size = size;
+	node->record = cfp_ref(copy);
+	node->record_size = size <= CFP_LARGE ? size / 8 : 0;
+	return true;
+}
+
 void
 cfp_node_move(CfpItem *item, CfpNode *node, int32 version)
 {
@@ -1114,7 +1117,8 @@ cfp_node_strip(CfpCollection *col, CfpNode *node)
 	{
 		CfpRecord  *record = cfp_ptr(node->record);
 
-		cfp_arena_free(col, record, record->size);
+		cfp_arena_free(col, record,
+					   node->record_size > 0 ? node->record_size * 8 : record->size);
 	}
 	if (node->json != 0)
 	{

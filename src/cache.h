@@ -33,6 +33,7 @@ typedef struct CfpNode
 	FullTransactionId writer;
 	int32		version;
 	CfpRef		json;			/* its JSON text, made lazily; 0 none */
+	uint16		record_size;	/* in units of 8 bytes; 0: look into it */
 	uint8		flags;
 } CfpNode;
 
@@ -268,17 +269,17 @@ extern void cfp_items_sort(CfpCollection *col);
 extern uint32 cfp_items_before(const CfpCollection *col, const char *name, int len);
 extern int	cfp_item_compare(const CfpItem *item, const char *name, int len);
 
-/*
- * A record copied into the arena, with its size field set to what was
- * allocated; NULL when memory is short.
- */
-extern CfpRecord *cfp_record_copy_in(CfpCollection *col, const CfpRecord *record,
-									 bool exact);
 #define CFP_RECORD_BYTES(r)	(CFP_RECORD_HEADER + VARSIZE(CFP_RECORD_IMAGE(r)))
 
 /* Nodes (lock exclusive, or LOADING).  NULL when memory is short. */
 extern CfpNode *cfp_node_push(CfpCollection *col, CfpItem *item, int32 version,
 							  FullTransactionId writer, bool exact);
+/*
+ * Copy the record into the arena, for a node that has none; its size field
+ * becomes what was allocated.  False when memory is short.
+ */
+extern bool cfp_node_fill(CfpCollection *col, CfpNode *node,
+						  const CfpRecord *record, bool exact);
 /* Give the node a new version and move it to its place in the chain. */
 extern void cfp_node_move(CfpItem *item, CfpNode *node, int32 version);
 /* Make a node a mere claim again.  Cannot throw. */

@@ -111,7 +111,6 @@ load_row(const char *name, int len, const CfpRecord *record, uint64 txid, void *
 	FullTransactionId writer = FullTransactionIdFromU64(txid);
 	CfpItem    *item;
 	CfpNode    *node;
-	CfpRecord  *copy;
 
 	while ((item = cfp_item_add(col, cfp_item_hash(name, len), name, len)) == NULL)
 	{
@@ -124,12 +123,11 @@ load_row(const char *name, int len, const CfpRecord *record, uint64 txid, void *
 		if (!load_room(load, sizeof(CfpNode)))
 			return false;
 	}
-	while ((copy = cfp_record_copy_in(col, record, true)) == NULL)
+	while (!cfp_node_fill(col, node, record, true))
 	{
 		if (!load_room(load, CFP_RECORD_BYTES(record)))
 			return false;
 	}
-	node->record = cfp_ref(copy);
 	node->flags = CFP_NODE_COMMITTED | CFP_NODE_LOADED;
 	item->last_version = record->version;
 	if (!cfp_size_fits(col->bytes))
@@ -987,15 +985,12 @@ cfp_collection_pin(const CfpCollectionName *name, uint64 hash, FullTransactionId
 	return NULL;
 }
 
-void
+bool
 cfp_collection_unpin(CfpCollection *col, FullTransactionId writer)
 {
-	uint64		generation;
-	bool		drop;
 	CfpRef	   *link;
 
-	LWLockAcquire(&col->lock, LW_EXCLUSIVE);
-	generation = col->generation;
+	Assert(LWLockHeldByMeInMode(&col->lock, LW_EXCLUSIVE));
 	for (link = &col->pins; *link != 0;)
 	{
 		CfpPin	   *pin = cfp_ptr(*link);
@@ -1010,12 +1005,9 @@ cfp_collection_unpin(CfpCollection *col, FullTransactionId writer)
 		link = &pin->next;
 	}
 	/* Items that only rolled-back stores made are not worth keeping. */
-	drop = col->npins == 0 &&
+	return col->npins == 0 &&
 		(col->state == CFP_COLLECTION_BYPASSED ||
 		 (col->nempty > 64 && col->nempty > col->nitems / 2));
-	LWLockRelease(&col->lock);
-	if (drop)
-		(void) cfp_collection_drop(col, generation);
 }
 
 void

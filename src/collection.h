@@ -82,8 +82,11 @@ extern bool cfp_collection_evict(const CfpCollectionName *name);
 extern CfpCollection *cfp_collection_pin(const CfpCollectionName *name, uint64 hash,
 										 FullTransactionId writer);
 
-/* Cannot throw, allocates nothing; drops what is bypassed or mostly empty. */
-extern void cfp_collection_unpin(CfpCollection *col, FullTransactionId writer);
+/*
+ * Holding its lock exclusively; cannot throw, allocates nothing.  True when the
+ * collection, bypassed or mostly empty, is to be dropped by cfp_collection_drop.
+ */
+extern bool cfp_collection_unpin(CfpCollection *col, FullTransactionId writer);
 
 /* From now on readers take the tables, and no new pin is admitted. */
 extern void cfp_collection_bypass(CfpCollection *col);

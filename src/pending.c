@@ -1038,14 +1038,11 @@ link_records(PendingRecord **sorted, int n)
 
 				if (rec->node != NULL && !rec->linked)
 				{
-					CfpRecord  *copy = cfp_record_copy_in(col, rec->record, false);
-
-					if (copy == NULL)
+					if (!cfp_node_fill(col, rec->node, rec->record, false))
 					{
 						missing = CFP_RECORD_BYTES(rec->record);
 						break;
 					}
-					rec->node->record = cfp_ref(copy);
 					rec->linked = true;
 					made_room = false;
 				}
@@ -1173,14 +1170,19 @@ pre_prepare(void)
 				 errhint("Use COMMIT.")));
 }
 
-/* The nodes become visible to those whose snapshots say so: set the hints. */
+/*
+ * Let go of a collection.  After a commit its new nodes are visible to those
+ * whose snapshots say so: set the hints.
+ */
 static void
-mark_committed(PendingCollection *collection)
+leave(PendingCollection *collection, bool committed)
 {
 	CfpCollection *col = collection->shared;
+	uint64		generation;
+	bool		drop;
 
 	LWLockAcquire(&col->lock, LW_EXCLUSIVE);
-	for (PendingItem *item = collection->items; item != NULL; item = item->next)
+	for (PendingItem *item = collection->items; committed && item != NULL; item = item->next)
 	{
 		Assert(item->newest == NULL || item->newest->linked ||
 			   col->state == CFP_COLLECTION_BYPASSED);
@@ -1196,7 +1198,11 @@ mark_committed(PendingCollection *collection)
 			rec->node->flags |= CFP_NODE_COMMITTED;
 		}
 	}
+	drop = cfp_collection_unpin(col, writer);
+	generation = col->generation;
 	LWLockRelease(&col->lock);
+	if (drop)
+		(void) cfp_collection_drop(col, generation);
 }
 
 /* Forget everything; also of a transaction that never stored. */
@@ -1208,11 +1214,6 @@ end_transaction(bool committed)
 		if (committed)
 		{
 			cfp_waitpoint("commit", false);
-			for (PendingCollection *col = collections; col != NULL; col = col->next)
-			{
-				if (col->shared != NULL)
-					mark_committed(col);
-			}
 			if (nrecords > 0)
 				cfp_database_note_commit(cfp_my_database(), nrecords);
 		}
@@ -1225,7 +1226,7 @@ end_transaction(bool committed)
 		for (PendingCollection *col = collections; col != NULL; col = col->next)
 		{
 			if (col->shared != NULL)
-				cfp_collection_unpin(col->shared, writer);
+				leave(col, committed);
 		}
 
 		collections = NULL;
