@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2154 # what lib.sh sets
 # Collections of 10, 100 and 1,000 items by 8 clients: beside reading the rows,
-# putting the collection together from rows, and Redis's hashes; those of 100
-# also beside the same text kept ready in a table (as it comes, which
-# PostgreSQL compresses, and uncompressed).
+# putting the collection together from rows, as many bytes of text from a C
+# function, and Redis's hashes; those of 100 also beside the same text kept ready
+# in a table (as it comes, which PostgreSQL compresses, and uncompressed).
 
 fill
 redis_start everysec
@@ -33,11 +33,12 @@ for items in 100 10 1000; do
 	first=$((1000000 / items)) last=$((1009999 / items)) key=bench$items
 	[ $items != 100 ] || key=bench
 	redis_fill everysec $((10000 / items)) $items
+	size=$(query "$db" "SELECT length(cfp_get_collection_json('$key', '$first')::text)")
 
 	# side SIDE SCRIPT
 	side()
 	{
-		sample "$1" "$(clients "$db" "$2" 8 -D key=$key -D first=$first -D last=$last)" -
+		sample "$1" "$(clients "$db" "$2" 8 -D key=$key -D first=$first -D last=$last -D size="$size")" -
 	}
 
 	section "collection of $items items: 8 clients" 'a second'
@@ -46,6 +47,7 @@ for items in 100 10 1000; do
 		side cfp_get_collection cfp_get_collection
 		side 'the rows' rows
 		side jsonb_object_agg object_agg
+		side 'text from C' floor_text
 		if [ $items = 100 ]; then
 			side 'stored text' stored_text
 			side 'stored text, uncompressed' stored_plain
@@ -53,8 +55,8 @@ for items in 100 10 1000; do
 		sample 'Redis HGETALL' "$(redis_clients everysec 8 $((10000 / items)) 1 HGETALL c:__rand_int__)" -
 	done
 	table
+	note "a collection is $size bytes of JSON text"
 	if [ $items = 100 ]; then
-		note "a collection is $(query "$db" 'SELECT length(body) FROM stored LIMIT 1') bytes of JSON text"
 		ratio cfp_get_collection_json 'stored text' least 1
 		ratio cfp_get_collection_json 'stored text, uncompressed' least 1
 		ratio cfp_get_collection_json jsonb_object_agg least 20
@@ -66,5 +68,7 @@ for items in 100 10 1000; do
 		ratio cfp_get_collection_json 'Redis HGETALL'
 	fi
 	ratio cfp_get_collection_json 'the rows'
+	ratio cfp_get_collection_json 'text from C'
+	ratio 'text from C' 'Redis HGETALL'
 	bars "collection_$items"
 done

@@ -3,7 +3,6 @@
 # loop in C that makes json-c serialise the same records, and beside a flush
 # without them; then the stores of 8 clients with and without day files.
 
-query_file "$db" "$bench/floor.sql" -v library="$work/floor/floor"
 
 # 10,000 items in 100 collections.
 fill()

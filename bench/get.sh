@@ -4,7 +4,6 @@
 
 query_file "$db" "$bench/fill.sql"
 query "$db" 'SELECT cfp_fold()' >/dev/null
-query_file "$db" "$bench/floor.sql" -v library="$work/floor/floor"
 query "$db" "
 	SELECT setseed(0.$SEED);
 	CREATE TABLE names AS SELECT 'bench' AS k, (i / 100)::text AS c, i::text AS i

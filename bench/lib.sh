@@ -104,7 +104,7 @@ measure()
 	drop_database "$db"
 }
 
-# A database with cfp and the plain tables; waits for the worker.
+# A database with cfp, the plain tables and the floors; waits for the worker.
 make_database()
 {
 	local tries=0
@@ -113,6 +113,7 @@ make_database()
 	query "$1" "CREATE SCHEMA cfp; CREATE EXTENSION cfp SCHEMA cfp;
 		ALTER DATABASE $1 SET search_path = cfp, public"
 	query_file "$1" "$bench/tables.sql"
+	query_file "$1" "$bench/floor.sql" -v library="$work/floor/floor"
 	until query "$1" 'SELECT cfp_flush()' >/dev/null 2>"$work/no_worker"; do
 		tries=$((tries + 1))
 		[ $tries -lt 60 ] || { cat "$work/no_worker" >&2; die "no worker in database $1"; }
@@ -607,9 +608,13 @@ store_big_collection()
 		  FROM generate_series(1, $million) g" >/dev/null
 }
 
-# What is in fill.sql, and $record: what cfp_get returns, as text.
+# What is in fill.sql; $record: what cfp_get returns, as text; constant_record():
+# the same, inlined when a SELECT is planned, so that a constant is what it returns.
 fill()
 {
 	query_file "$db" "$bench/fill.sql"
 	record=$(query "$db" "SELECT cfp_get('bench', '1000000', '10000')")
+	query "$db" "$(query "$db" "
+		SELECT format('CREATE FUNCTION public.constant_record() RETURNS jsonb
+			IMMUTABLE LANGUAGE sql RETURN %L::jsonb', cfp_get('bench', '1000000', '10000'))")"
 }

@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2154 # what lib.sh sets
 # 100 items of one collection stored, and got, at once by 8 clients: in one
 # call, in one transaction of 100 statements, and in one pipeline, which is a
-# transaction, too; 100 collections to choose from.  All rates are of items.
+# transaction, too; 100 collections to choose from.  The floor: the rows inserted
+# in C, in the order of the primary key.  All rates are of items.
 
 # statements FILE BEFORE SQL AFTER: a script of 100 statements.
 statements()
@@ -61,6 +62,7 @@ for ((i = 0; i < 100; i++)); do
 	keys+=("i:__rand_int__")
 done
 
+base=0
 syncs=(on off)
 [ ! "$QUICK" ] || syncs=(on)
 for sync in "${syncs[@]}"; do
@@ -76,8 +78,13 @@ for sync in "${syncs[@]}"; do
 	section "many: 100 items stored at once, 8 clients, synchronous_commit = $sync" 'items a second'
 	for ((round = 1; round <= rounds; round++)); do
 		side 'cfp_store_many' many_cfp -D items="$items"
+		day_files off
+		side 'cfp_store_many, no day files' many_cfp -D items="$items"
+		day_files on
 		side 'upsert with history of a JSON document' many_upsert_json -D items="$items"
 		side 'upsert with history of arrays' many_upsert_arrays -D names="$names" -D datas="$datas" -D numbers="$numbers"
+		base=$((base + 50000 * seconds)) # versions that no round before had
+		side 'C insert of 100 rows' floor_insert_many -D names="$names" -D datas="$datas" -D numbers="$numbers" -D base=$base -D n=0
 		redis_side 'Redis HSET of 100 fields' 100 100 1 HSET c:__rand_int__ "${fields[@]}"
 		side 'cfp_store, transaction' "$work/transaction_cfp.sql"
 		side 'upsert with history, transaction' "$work/transaction_upsert.sql"
@@ -90,8 +97,12 @@ for sync in "${syncs[@]}"; do
 	table
 	least=()
 	[ "$sync" = off ] || least=(least 2.5)
-	ratio cfp_store_many 'upsert with history of a JSON document' "${least[@]}"
-	ratio cfp_store_many 'upsert with history of arrays' "${least[@]}"
+	# the others write no files either; what those cost: day_files.sh
+	ratio 'cfp_store_many, no day files' 'upsert with history of a JSON document' "${least[@]}"
+	ratio 'cfp_store_many, no day files' 'upsert with history of arrays' "${least[@]}"
+	ratio cfp_store_many 'upsert with history of arrays'
+	ratio 'C insert of 100 rows' 'upsert with history of arrays'
+	ratio 'cfp_store_many, no day files' 'C insert of 100 rows'
 	ratio cfp_store_many 'Redis HSET of 100 fields'
 	ratio 'cfp_store, transaction' 'upsert with history, transaction'
 	ratio 'cfp_store, transaction' 'SQLite, transaction'

@@ -1,10 +1,12 @@
 # shellcheck shell=bash disable=SC2154 # what lib.sh sets
 # Nine gets to one store by 8 clients, the items chosen by Zipf's law: the most
 # wanted of 10,000 in one of eleven calls or so, spread over all collections.
+# The floor: nine statements that return a constant to one insert in C.
 
 fill
 query "$db" 'SELECT cfp_fold()' >/dev/null
 
+base=0
 for sync in on off; do
 	export PGOPTIONS="-c synchronous_commit=$sync"
 	section "mixed: 90 % get, 10 % store, 8 clients, synchronous_commit = $sync" 'a second'
@@ -13,8 +15,14 @@ for sync in on off; do
 		sample cfp "$(clients "$db" 'zipf_cfp_get@9 zipf_cfp_store@1' 8)"
 		settle "$db"
 		sample 'PostgreSQL alone' "$(clients "$db" 'zipf_select_data@9 zipf_upsert@1' 8)"
+		settle "$db"
+		# versions that no round before had
+		base=$((base + 50000 * seconds))
+		sample 'nine constants to one C insert' "$(clients "$db" 'zipf_constant@9 floor_insert@1' 8 \
+			-D table=plain_history -D base=$base -D n=0)"
 	done
 	table
 	ratio cfp 'PostgreSQL alone' least 1.5
+	ratio 'nine constants to one C insert' 'PostgreSQL alone'
 done
 unset PGOPTIONS

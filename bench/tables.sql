@@ -19,6 +19,12 @@ CREATE TABLE public.plain_history (
 );
 CREATE INDEX ON public.plain_history (txid);
 
+-- The same without the index on txid, which only cfp's flush needs.
+CREATE TABLE public.key_only_history (
+	LIKE public.plain_history INCLUDING DEFAULTS,
+	PRIMARY KEY (key, collection_name, item_name, version)
+);
+
 -- Latest and history as one would write them by hand: no index on txid, and
 -- room in the pages of latest, as in storage_latest.
 CREATE TABLE public.upsert_latest (

@@ -296,44 +296,63 @@ put_digits(char *dst, int number, int ndigits)
 	return dst + ndigits;
 }
 
+/* "YYYY-MM-DDTHH:MM:SS" of a whole second in a year of four digits. */
+#define SECOND_LEN 19
+
+static void
+put_second(char *dst, TimestampTz second)
+{
+	int64		day = second / USECS_PER_DAY;
+	int64		time = second % USECS_PER_DAY;
+	int			year,
+				month,
+				mday;
+
+	if (time < 0)
+	{
+		time += USECS_PER_DAY;
+		day--;
+	}
+	j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &mday);
+	dst = put_digits(dst, year, 4);
+	*dst++ = '-';
+	dst = put_digits(dst, month, 2);
+	*dst++ = '-';
+	dst = put_digits(dst, mday, 2);
+	*dst++ = 'T';
+	dst = put_digits(dst, time / USECS_PER_HOUR, 2);
+	*dst++ = ':';
+	dst = put_digits(dst, time % USECS_PER_HOUR / USECS_PER_MINUTE, 2);
+	*dst++ = ':';
+	put_digits(dst, time % USECS_PER_MINUTE / USECS_PER_SEC, 2);
+}
+
 /*
  * Years of four digits are written here, in a fifth of the time that the
- * server takes; a store writes two timestamps.
+ * server takes, and most timestamps fall into the second of the one before:
+ * a store writes two.
  */
 int
 cfp_encode_timestamp(char *buf, TimestampTz ts)
 {
 	static const int utc = 0;
-	int64		day;
-	int64		time;
-	int			year,
-				month,
-				mday,
-				micros;
+	static TimestampTz known_second = DT_NOBEGIN;
+	static char known_text[SECOND_LEN];
 	char	   *dst = buf;
 
 	if (ts >= FIRST_SHORT_TIMESTAMP && ts < END_SHORT_TIMESTAMP)
 	{
-		day = ts / USECS_PER_DAY;
-		time = ts % USECS_PER_DAY;
-		if (time < 0)
+		int64		micros = ts % USECS_PER_SEC;
+
+		if (micros < 0)
+			micros += USECS_PER_SEC;
+		if (ts - micros != known_second)
 		{
-			time += USECS_PER_DAY;
-			day--;
+			known_second = ts - micros;
+			put_second(known_text, known_second);
 		}
-		j2date(day + POSTGRES_EPOCH_JDATE, &year, &month, &mday);
-		dst = put_digits(dst, year, 4);
-		*dst++ = '-';
-		dst = put_digits(dst, month, 2);
-		*dst++ = '-';
-		dst = put_digits(dst, mday, 2);
-		*dst++ = 'T';
-		dst = put_digits(dst, time / USECS_PER_HOUR, 2);
-		*dst++ = ':';
-		dst = put_digits(dst, time % USECS_PER_HOUR / USECS_PER_MINUTE, 2);
-		*dst++ = ':';
-		dst = put_digits(dst, time % USECS_PER_MINUTE / USECS_PER_SEC, 2);
-		micros = time % USECS_PER_SEC;
+		memcpy(dst, known_text, SECOND_LEN);
+		dst += SECOND_LEN;
 		if (micros != 0)
 		{
 			*dst++ = '.';

@@ -1,16 +1,19 @@
 /*-------------------------------------------------------------------------
  *
  * floor.c
- *		The least that a look-up by three names, an insert, and lines of JSON
- *		can cost.
+ *		The least that a look-up by three names, an answer, an insert, and lines
+ *		of JSON can cost.
  *
  * floor_set(jsonb) keeps a value for the session; floor_get(text, text, text)
  * hashes its arguments and returns a copy of that value, which is what any
  * function does that hands out a record it does not own.
  *
+ * floor_text(size) returns a copy of so many bytes of text.
+ *
  * floor_insert(table, key, data, item, collection, value, version) inserts one
  * row into a table with the columns of storage_history: table and indexes
- * only, no query, no cache, no checks.
+ * only, no query, no cache, no checks.  floor_insert_many(table, key, datas,
+ * items, collection, values, version) inserts several, in the order given.
  *
  * floor_json(table) makes json-c serialise the rows of such a table.
  *
@@ -24,15 +27,19 @@
 #undef json_object
 typedef struct jsonc_object jsonc_object;
 
+#include "access/genam.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/index.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/jsonb.h"
@@ -80,42 +87,170 @@ floor_get(PG_FUNCTION_ARGS)
 	PG_RETURN_JSONB_P(result);
 }
 
+PG_FUNCTION_INFO_V1(floor_text);
+Datum
+floor_text(PG_FUNCTION_ARGS)
+{
+	static text *kept = NULL;
+	int			size = PG_GETARG_INT32(0);
+	text	   *result;
+
+	if (kept == NULL || VARSIZE(kept) != size + VARHDRSZ)
+	{
+		kept = MemoryContextAlloc(TopMemoryContext, size + VARHDRSZ);
+		SET_VARSIZE(kept, size + VARHDRSZ);
+		memset(VARDATA(kept), 'x', size);
+	}
+	result = palloc(VARSIZE(kept));
+	memcpy(result, kept, VARSIZE(kept));
+	PG_RETURN_TEXT_P(result);
+}
+
+/* A table and its indexes; what is known of these is kept for the session. */
+#define MAX_INDEXES		4
+
+typedef struct Target
+{
+	Oid			relid;
+	int			nindexes;
+	Oid			index_oids[MAX_INDEXES];
+	IndexInfo  *infos[MAX_INDEXES];
+	Relation	table;
+	Relation	indexes[MAX_INDEXES];
+} Target;
+
+static Target *
+open_target(Oid relid)
+{
+	static Target target;
+
+	target.table = table_open(relid, RowExclusiveLock);
+	if (target.relid != relid)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+		List	   *oids = RelationGetIndexList(target.table);
+		ListCell   *lc;
+
+		if (list_length(oids) > MAX_INDEXES)
+			elog(ERROR, "too many indexes");
+		target.nindexes = 0;
+		foreach(lc, oids)
+		{
+			Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+
+			target.index_oids[target.nindexes] = lfirst_oid(lc);
+			target.infos[target.nindexes++] = BuildIndexInfo(index);
+			index_close(index, NoLock);
+		}
+		target.relid = relid;
+		MemoryContextSwitchTo(old);
+	}
+	for (int i = 0; i < target.nindexes; i++)
+		target.indexes[i] = index_open(target.index_oids[i], RowExclusiveLock);
+	return &target;
+}
+
+static void
+close_target(Target *target)
+{
+	for (int i = 0; i < target->nindexes; i++)
+		index_close(target->indexes[i], RowExclusiveLock);
+	table_close(target->table, NoLock);
+}
+
+/* A row in the order of storage_history, with as many bytes as cfp stores. */
+static void
+fill_row(TupleTableSlot *slot, Datum key, Datum collection, Datum item,
+		 Datum data, Datum value, Datum version)
+{
+	static text *status = NULL;
+	static text *username = NULL;
+
+	if (status == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		status = cstring_to_text("held");
+		username = cstring_to_text("box-office-3");
+		MemoryContextSwitchTo(old);
+	}
+	ExecClearTuple(slot);
+	slot->tts_values[0] = key;
+	slot->tts_values[1] = collection;
+	slot->tts_values[2] = item;
+	slot->tts_values[3] = data;
+	slot->tts_values[4] = value;
+	slot->tts_values[7] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+	slot->tts_values[8] = PointerGetDatum(status);
+	slot->tts_values[10] = PointerGetDatum(username);
+	slot->tts_values[11] = TimestampTzGetDatum(GetCurrentTimestamp());
+	slot->tts_values[12] = version;
+	slot->tts_values[13] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	memset(slot->tts_isnull, false, 14 * sizeof(bool));
+	slot->tts_isnull[5] = slot->tts_isnull[6] = slot->tts_isnull[9] = true;
+	ExecStoreVirtualTuple(slot);
+}
+
+static void
+insert_into_indexes(Target *target, TupleTableSlot *slot)
+{
+	for (int i = 0; i < target->nindexes; i++)
+	{
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+
+		FormIndexDatum(target->infos[i], slot, NULL, values, isnull);
+		index_insert(target->indexes[i], values, isnull, &slot->tts_tid, target->table,
+					 target->indexes[i]->rd_index->indisunique ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+					 false, target->infos[i]);
+	}
+}
+
 PG_FUNCTION_INFO_V1(floor_insert);
 Datum
 floor_insert(PG_FUNCTION_ARGS)
 {
-	/* columns of key, data, item, collection, value */
-	static const int columns[] = {0, 3, 2, 1, 4};
-	Relation	table = table_open(PG_GETARG_OID(0), RowExclusiveLock);
-	TupleTableSlot *slot = table_slot_create(table, NULL);
-	EState	   *estate = CreateExecutorState();
-	ResultRelInfo *target = makeNode(ResultRelInfo);
+	Target	   *target = open_target(PG_GETARG_OID(0));
+	TupleTableSlot *slot = table_slot_create(target->table, NULL);
 
-	InitResultRelInfo(target, table, 0, NULL, 0);
-	ExecOpenIndices(target, false);
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, 14 * sizeof(bool));
-	for (int i = 0; i < 5; i++)
-	{
-		slot->tts_values[columns[i]] = PG_GETARG_DATUM(i + 1);
-		slot->tts_isnull[columns[i]] = false;
-	}
-	slot->tts_values[11] = TimestampTzGetDatum(GetCurrentTimestamp());
-	slot->tts_values[12] = PG_GETARG_DATUM(6);
-	slot->tts_values[13] = FullTransactionIdGetDatum(GetTopFullTransactionId());
-	slot->tts_isnull[11] = slot->tts_isnull[12] = slot->tts_isnull[13] = false;
-	ExecStoreVirtualTuple(slot);
-
-	table_tuple_insert(table, slot, GetCurrentCommandId(true), 0, NULL);
-#if PG_VERSION_NUM >= 160000
-	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false);
-#else
-	ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL);
-#endif
+	fill_row(slot, PG_GETARG_DATUM(1), PG_GETARG_DATUM(4), PG_GETARG_DATUM(3),
+			 PG_GETARG_DATUM(2), PG_GETARG_DATUM(5), PG_GETARG_DATUM(6));
+	table_tuple_insert(target->table, slot, GetCurrentCommandId(true), 0, NULL);
+	insert_into_indexes(target, slot);
 	ExecDropSingleTupleTableSlot(slot);
-	ExecCloseIndices(target);
-	FreeExecutorState(estate);
-	table_close(table, NoLock);
+	close_target(target);
+	PG_RETURN_VOID();
+}
+
+PG_FUNCTION_INFO_V1(floor_insert_many);
+Datum
+floor_insert_many(PG_FUNCTION_ARGS)
+{
+	Target	   *target = open_target(PG_GETARG_OID(0));
+	Datum	   *datas;
+	Datum	   *items;
+	Datum	   *values;
+	int			n;
+	TupleTableSlot **slots;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), JSONBOID, -1, false, TYPALIGN_INT, &datas, NULL, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(3), TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(5), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &values, NULL, &n);
+	slots = palloc(n * sizeof(TupleTableSlot *));
+	for (int i = 0; i < n; i++)
+	{
+		slots[i] = table_slot_create(target->table, NULL);
+		fill_row(slots[i], PG_GETARG_DATUM(1), PG_GETARG_DATUM(4), items[i],
+				 datas[i], values[i], PG_GETARG_DATUM(6));
+	}
+	table_multi_insert(target->table, slots, n, GetCurrentCommandId(true), 0, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		insert_into_indexes(target, slots[i]);
+		ExecDropSingleTupleTableSlot(slots[i]);
+	}
+	close_target(target);
 	PG_RETURN_VOID();
 }
 

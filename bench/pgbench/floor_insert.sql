@@ -3,4 +3,4 @@
 \set v random(1, 100000)
 \set n :n + 1
 \set version (:base + :n) * 32 + :client_id
-SELECT floor_insert('plain_history', 'bench', :data, :i, :c, :v::bigint, :version::integer);
+SELECT floor_insert(:table, 'bench', :data, :i, :c, :v::bigint, :version::integer);
