@@ -85,12 +85,16 @@ instructions()
 		'BEGIN { printf "   %-58s %10.0f\n", title, (many - few) / n }'
 }
 
-# by_function NAME: where the instructions of the run before were spent, in
-# each function itself and with all that it calls.
+# by_function NAME CALLS: where the instructions of the run before were spent, in
+# each function itself and with all that it calls; prints those of the latter
+# with 3 % or more, a call.
 by_function()
 {
 	callgrind_annotate "$work/callgrind.out" >"$results/callgrind.$1.txt" 2>/dev/null
 	callgrind_annotate --inclusive=yes "$work/callgrind.out" >"$results/callgrind.$1.inclusive.txt" 2>/dev/null
+	sed -nE 's/^ *([0-9,]+) \( ?([0-9.]+)%\) +[^ ]*:([A-Za-z_][A-Za-z0-9_.]*) .*/\1 \2 \3/p' "$results/callgrind.$1.inclusive.txt" |
+		awk -v n="$2" '{ gsub(",", "", $1) }
+			$2 >= 3 && $3 !~ /^(main|Postgres.*Main|PortalRun|.*ExecutorRun|CommitTransactionCommand)$/ { printf "      %-55s %10.0f\n", $3, $1 / n }'
 }
 
 if command -v perf >/dev/null; then
@@ -119,18 +123,19 @@ if command -v valgrind >/dev/null; then
 	instructions_of "$work/few.sql" >/dev/null
 	printf '\n== callgrind: instructions a call\n'
 	instructions 'cfp_get itself, cached' write_loop "$get" 1000 11000 --toggle-collect=cfp_get
-	by_function get
+	by_function get 11000
 	instructions 'cfp_store itself, without the commit' write_loop "$store" 1000 11000 --toggle-collect=cfp_store_any
-	by_function store_call
+	by_function store_call 11000
+	statement="SELECT cfp_store('bench', '$data', '1004711', '10047', \$g::bigint)"
+	instructions 'SELECT cfp_store(), executing' write_statements "$statement" 100 1100 --toggle-collect=PortalRun
+	instructions 'its commit' write_statements "$statement" 100 1100 --toggle-collect=CommitTransactionCommand
+	by_function store_commit 1100
+	insert="INSERT INTO plain_history (key, collection_name, item_name, data, value_int, timestamp, status, username, updated_at, version) VALUES ('bench', '10047', '1004711', '$data', \$g, now(), 'held', 'box-office-3', clock_timestamp(), \$g)"
+	instructions 'INSERT of the same row, executing' write_statements "$insert" 100 1100 --toggle-collect=PortalRun
+	instructions 'its commit' write_statements "$insert" 100 1100 --toggle-collect=CommitTransactionCommand
+	instructions 'cfp_store in one transaction, its commit and the loop' write_loop "$store" 1000 11000
 	instructions 'the loop and the names alone' write_loop \
 		"(1000000 + g % 10000)::text || ((1000000 + g % 10000) / 100)::text" 1000 11000
-	instructions 'cfp_store in one transaction, its commit and the loop' write_loop "$store" 1000 11000
-	by_function bulk_store
-	instructions 'cfp_store, a statement and transaction each' write_statements \
-		"SELECT cfp_store('bench', '$data', '1004711', '10047', \$g::bigint)" 100 1100
-	by_function store
-	instructions 'INSERT, a statement and transaction each' write_statements \
-		"INSERT INTO plain_history (key, collection_name, item_name, data, value_int, timestamp, status, username, updated_at, version) VALUES ('bench', '10047', '1004711', '$data', \$g, now(), 'held', 'box-office-3', clock_timestamp(), \$g)" 100 1100
 	echo "by function: bench/results/callgrind.*.txt"
 	in_work pg_ctl -D "$work/data" -l "$work/log" -w start >/dev/null
 fi
