@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2154 # what lib.sh sets
-# Where the time of a get and a store goes: samples of a backend by perf, and
-# instructions a call by callgrind in a single-user server.  What the machine
-# has no tool for is left out.
+# Where the time of a get and a store goes: samples by perf, of a backend and
+# of the whole machine under 8 clients, and instructions a call by callgrind in a
+# single-user server.  What the machine has no tool for is left out.
 
-query_file "$db" "$bench/fill.sql"
+fill
 query "$db" 'SELECT cfp_fold()' >/dev/null
 get="cfp_get('bench', (1000000 + g % 10000)::text, ((1000000 + g % 10000) / 100)::text)"
 store="cfp_store('bench', '$data'::jsonb, (1000000 + g % 10000)::text, ((1000000 + g % 10000) / 100)::text, g::bigint)"
@@ -27,6 +27,29 @@ samples_of()
 	fi
 	query "$db" "SELECT pg_terminate_backend($pid)" >/dev/null
 	wait
+}
+
+# core_time SIDE SCRIPT [pgbench arguments]: what a transaction of 8 clients
+# takes of the cores, in microseconds, by where it is spent.
+core_time()
+{
+	local side=$1 tps
+
+	settle "$db"
+	{ sleep 0.5; perf record -q -a -e cpu-clock -F 1999 -o "$work/perf.data" -- sleep $((seconds - 1)) 2>"$work/perf.log"; } &
+	tps=$(clients "$db" "$2" 8 "${@:3}")
+	wait $!
+	perf report -i "$work/perf.data" --stdio -q -F sample,comm,dso --sort comm,dso 2>/dev/null |
+		awk -v side="$side" -v n="$tps" -v seconds=$((seconds - 1)) '
+			$2 ~ /^(swapper|perf|sleep)/ || !NF { next }
+			{ where = $2 == "pgbench" ? "pgbench" : $2 != "postgres" ? "others" : /kernel/ ? "kernel" : \
+				/ cfp\.so/ ? "cfp" : / postgres +postgres/ ? "server" : "libraries"
+			  spent[where] += $1; all += $1 }
+			END {
+				f = 1e6 / 1999 / (n * seconds)
+				printf "   %-28s %7.2f %9.2f %8.2f %8.2f %10.2f %7.2f %8.2f\n", side, all * f, spent["pgbench"] * f,
+					spent["kernel"] * f, spent["server"] * f, spent["libraries"] * f, spent["cfp"] * f, spent["others"] * f
+			}'
 }
 
 # instructions_of FILE [callgrind options]: of a single-user server that runs
@@ -114,6 +137,25 @@ if command -v perf >/dev/null; then
 				COMMIT;
 			END LOOP;
 		END \$\$"
+	printf '\n== perf: core time of a transaction of 8 clients, microseconds\n'
+	printf '   %-28s %7s %9s %8s %8s %10s %7s %8s\n' '' all pgbench kernel server libraries cfp others
+	core_time 'SELECT a constant' constant
+	core_time 'SELECT data by primary key' select_data
+	core_time cfp_get cfp_get
+	base=0
+	for sync in off on; do
+		export PGOPTIONS="-c synchronous_commit=$sync"
+		day_files off
+		core_time "INSERT, $sync" insert -D base=$base -D n=0
+		base=$((base + 50000 * seconds)) # versions that no run before had
+		core_time "C insert, $sync" floor_insert -D table=plain_history -D base=$base -D n=0
+		base=$((base + 50000 * seconds))
+		core_time "cfp_store, no files, $sync" cfp_store
+		day_files on
+		core_time "cfp_store, $sync" cfp_store
+		core_time "upsert, $sync" upsert
+	done
+	unset PGOPTIONS
 fi
 
 if command -v valgrind >/dev/null; then

@@ -272,9 +272,8 @@ static void
 insert_rows(Relation rel, const InsertRows *rows)
 {
 	int			nrows = rows->nrows;
-	MemoryContext batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp insert",
-													ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old_cxt;
+	MemoryContext batch_cxt = NULL;
+	MemoryContext old_cxt = CurrentMemoryContext;
 	EState	   *estate = NULL;
 	ResultRelInfo *result_rel = NULL;
 	Relation	indexes[MAX_PLAIN_INDEXES];
@@ -306,13 +305,19 @@ insert_rows(Relation rel, const InsertRows *rows)
 	}
 	for (int i = 0; i < nslots; i++)
 		slots[i] = table_slot_create(rel, NULL);
+	if (nrows > nslots)
+		batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp insert",
+										  ALLOCSET_DEFAULT_SIZES);
 
-	PushActiveSnapshot(GetTransactionSnapshot());
+	/* For expressions; a row with its plain indexes looks at nothing. */
+	if (!plain)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	for (int done = 0; done < nrows; done += nslots)
 	{
 		int			n = Min(nslots, nrows - done);
 
-		old_cxt = MemoryContextSwitchTo(batch_cxt);
+		if (batch_cxt != NULL)
+			MemoryContextSwitchTo(batch_cxt);
 		for (int i = 0; i < n; i++)
 		{
 			fill_slot(slots[i], rows, done + i);
@@ -336,12 +341,14 @@ insert_rows(Relation rel, const InsertRows *rows)
 		MemoryContextSwitchTo(old_cxt);
 		for (int i = 0; i < n; i++)
 			ExecClearTuple(slots[i]);
-		MemoryContextReset(batch_cxt);
+		if (batch_cxt != NULL)
+			MemoryContextReset(batch_cxt);
 		if (estate != NULL)
 			ResetPerTupleExprContext(estate);
 		CHECK_FOR_INTERRUPTS();
 	}
-	PopActiveSnapshot();
+	if (!plain)
+		PopActiveSnapshot();
 
 	if (bistate)
 		FreeBulkInsertState(bistate);
@@ -360,7 +367,8 @@ insert_rows(Relation rel, const InsertRows *rows)
 			index_close(result_rel->ri_IndexRelationDescs[i], NoLock);
 		FreeExecutorState(estate);
 	}
-	MemoryContextDelete(batch_cxt);
+	if (batch_cxt != NULL)
+		MemoryContextDelete(batch_cxt);
 }
 
 void
