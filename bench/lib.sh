@@ -3,7 +3,6 @@
 # shellcheck shell=bash disable=SC2154,SC2034 # what other files set or use
 
 bench=$cfp_top/bench
-results=$bench/results
 
 QUICK=${QUICK:-}
 SEED=${SEED:-20251224}
@@ -20,13 +19,20 @@ data='{"row": 12, "block": "stalls left", "price": 42.5, "status": "held", "user
 
 # ----------------------------------------------------------- the cluster ----
 
-# A private tree, a cluster in it, the bench-only C function.
+# Where results go: what README and docs show is a whole run of all.
+# results_in KIND
+results_in()
+{
+	results=$bench/results${1:+/$1}
+	mkdir -p "$results"
+}
+
+# A private tree, a cluster in it, the bench-only C functions.
 bench_start()
 {
 	work=$(make_work_dir)
 	trap bench_stop EXIT
 	trap 'exit 130' INT TERM
-	mkdir -p "$results"
 
 	test/install-tree "$work/tree"
 	find_pg_config
@@ -221,6 +227,7 @@ settle()
 {
 	query "$1" 'SELECT cfp_flush()' >/dev/null
 	query "$1" 'CHECKPOINT'
+	sync
 }
 
 # How many bytes a stored record has, so that sides of the same size have it.
@@ -420,7 +427,7 @@ bench_summary()
 			}PostgreSQL $(query postgres 'SHOW server_version'), Redis $(redis-cli --version | cut -d' ' -f2), SQLite $("$work/sqlite" version);
 			cfp $(git -C "$cfp_top" describe --always --dirty 2>/dev/null || echo 'not from git'); $(nproc) × $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1);
 			Linux $(uname -r), $(stat -f -c %T "$work/data"); seed $SEED; $rounds rounds of each side, clients run for $seconds s.
-			What the sides are, what each is tuned to and how to read this: [bench/README.md](../README.md).
+			What the sides are, what each is tuned to and how to read this: [bench/README.md]($(realpath --relative-to="$results" "$bench/README.md")).
 
 			## Targets
 
@@ -438,7 +445,7 @@ bench_summary()
 			printf '\nNot finished: %s\n' "${failed[*]}"
 		fi
 	} >"$results/latest.md"
-	printf '\nresults/latest.md is written\n'
+	printf '\n%s is written\n' "${results#"$cfp_top/"}/latest.md"
 }
 
 # ----------------------------------------------------------------- Redis ----

@@ -178,6 +178,6 @@ if command -v valgrind >/dev/null; then
 	instructions 'cfp_store in one transaction, its commit and the loop' write_loop "$store" 1000 11000
 	instructions 'the loop and the names alone' write_loop \
 		"(1000000 + g % 10000)::text || ((1000000 + g % 10000) / 100)::text" 1000 11000
-	echo "by function: bench/results/callgrind.*.txt"
+	echo "by function: ${results#"$cfp_top/"}/callgrind.*.txt"
 	in_work pg_ctl -D "$work/data" -l "$work/log" -w start >/dev/null
 fi
