@@ -12,8 +12,8 @@
  * storage_latest together; of the same version in both the history's (they
  * differ only after a change by hand).  Three ways lead there, all under one snapshot:
  *
- *	- one item: one backward descent of the history's primary key, and one
- *	  look-up in latest;
+ *	- one item: one look-up in latest, and one backward descent of the
+ *	  history's primary key, down to the version that latest has;
  *	- a collection: latest, with the items in storage_dirty taken from the
  *	  history and the rows not yet flushed (by the index on txid) on top;
  *	- a collection by skip scan: latest merged with a walk along the history's
@@ -636,6 +636,17 @@ cfp_history_add_missing(const CfpHistoryColumns *rows, int nrows)
 
 /* ---------- one item ---------- */
 
+/*
+ * The fourth key of a search for an item's newest record, backward.  A btree
+ * reads all of a page that matches: without a bound an item of hundreds of
+ * versions would cost hundreds of comparisons.
+ */
+static inline void
+version_bound(ScanKey key, int32 at_least)
+{
+	ScanKeyInit(key, 4, BTGreaterEqualStrategyNumber, F_INT4GE, Int32GetDatum(at_least));
+}
+
 static void
 item_keys(ScanKey keys, const CfpItemName *name)
 {
@@ -651,23 +662,25 @@ CfpRecord *
 cfp_table_read_item(Snapshot snapshot, const CfpItemName *name, uint64 *txid)
 {
 	CfpTables	tables = *cfp_tables();
-	ScanKeyData keys[3];
+	ScanKeyData keys[4];
 	TableScan	history;
 	TableScan	latest;
 	CfpRecord  *record = NULL;
+	bool		in_latest;
 
 	item_keys(keys, name);
-	scan_open(&history, tables.history, tables.history_pkey, snapshot, 3);
+	scan_open(&latest, tables.latest, tables.latest_pkey, snapshot, 3);
+	scan_start(&latest, keys);
+	in_latest = scan_next(&latest, ForwardScanDirection);
+
+	version_bound(&keys[3], in_latest ? slot_version(latest.slot) : PG_INT32_MIN);
+	scan_open(&history, tables.history, tables.history_pkey, snapshot, 4);
 	scan_start(&history, keys);
 	if (scan_next(&history, BackwardScanDirection))
 		record = slot_record(history.slot, txid);
-	scan_close(&history);
-
-	scan_open(&latest, tables.latest, tables.latest_pkey, snapshot, 3);
-	scan_start(&latest, keys);
-	if (scan_next(&latest, ForwardScanDirection) &&
-		(record == NULL || slot_version(latest.slot) > record->version))
+	else if (in_latest)
 		record = slot_record(latest.slot, txid);
+	scan_close(&history);
 	scan_close(&latest);
 	return record;
 }
@@ -810,7 +823,7 @@ cfp_cursor_read(Snapshot snapshot, CfpCursor *cursor)
 typedef struct StreamRow
 {
 	text	   *item;
-	CfpRecord  *record;
+	CfpRecord  *record;			/* NULL: to be looked up by descend_to_newest */
 	uint64		txid;
 } StreamRow;
 
@@ -955,20 +968,27 @@ collect_unflushed(HistoryStream *stream, const CfpTables *tables,
 	return true;
 }
 
-/* The newest record of stream->row.item by one descent; false when none. */
+/*
+ * The newest record of stream->row.item, of a version at least so high, by one
+ * descent; false when there is none.
+ */
 static bool
-descend_to_newest(HistoryStream *stream)
+descend_to_newest(HistoryStream *stream, int32 at_least)
 {
-	ScanKeyData keys[3];
+	ScanKeyData keys[4];
+	MemoryContext old = MemoryContextSwitchTo(stream->cxt);
+	bool		found;
 
 	keys[0] = stream->keys[0];
 	keys[1] = stream->keys[1];
 	text_key(&keys[2], 3, BTEqualStrategyNumber, stream->row.item);
+	version_bound(&keys[3], at_least);
 	scan_start(&stream->newest, keys);
-	if (!scan_next(&stream->newest, BackwardScanDirection))
-		return false;
-	stream->row.record = slot_record(stream->newest.slot, &stream->row.txid);
-	return true;
+	found = scan_next(&stream->newest, BackwardScanDirection);
+	if (found)
+		stream->row.record = slot_record(stream->newest.slot, &stream->row.txid);
+	MemoryContextSwitchTo(old);
+	return found;
 }
 
 /*
@@ -1018,7 +1038,7 @@ skip_scan_next(HistoryStream *stream)
 			ScanKeyData keys[4];
 			MemoryContext old;
 
-			if (!descend_to_newest(stream))
+			if (!descend_to_newest(stream, slot_version(stream->ahead)))
 				elog(ERROR, "newest record of an item has vanished from one snapshot");
 
 			/* The scan keeps the pointer: the bound outlives the row. */
@@ -1063,46 +1083,42 @@ skip_scan_open(HistoryStream *stream)
 static void
 dirty_next(HistoryStream *stream)
 {
-	for (;;)
+	StreamRow  *unflushed = stream->next_unflushed < stream->nunflushed ?
+		&stream->unflushed[stream->next_unflushed] : NULL;
+	int			cmp;
+
+	if (!stream->have_dirty && unflushed == NULL)
 	{
-		StreamRow  *unflushed = stream->next_unflushed < stream->nunflushed ?
-			&stream->unflushed[stream->next_unflushed] : NULL;
-		int			cmp;
+		stream->done = true;
+		return;
+	}
+	if (stream->have_dirty)
+		slot_getsomeattrs(stream->dirty.slot, CFP_COL_ITEM + 1);
+	if (!stream->have_dirty)
+		cmp = 1;
+	else if (unflushed == NULL)
+		cmp = -1;
+	else
+	{
+		text	   *item = slot_text(stream->dirty.slot, CFP_COL_ITEM);
 
-		if (!stream->have_dirty && unflushed == NULL)
-		{
-			stream->done = true;
-			return;
-		}
-		if (stream->have_dirty)
-			slot_getsomeattrs(stream->dirty.slot, CFP_COL_ITEM + 1);
-		if (!stream->have_dirty)
-			cmp = 1;
-		else if (unflushed == NULL)
-			cmp = -1;
-		else
-		{
-			text	   *item = slot_text(stream->dirty.slot, CFP_COL_ITEM);
-
-			cmp = cfp_compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
+		cmp = cfp_compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
 								VARDATA_ANY(unflushed->item),
 								VARSIZE_ANY_EXHDR(unflushed->item));
-		}
-		if (cmp >= 0)
-			stream->next_unflushed++;
-		if (cmp > 0)
-		{
-			stream->row = *unflushed;
-			return;
-		}
-
-		/* In dirty: the history's newest includes the unflushed one. */
-		stream->row.item = copy_text(slot_text(stream->dirty.slot, CFP_COL_ITEM));
-		stream->have_dirty = scan_next(&stream->dirty, ForwardScanDirection);
-		stream->ndirty++;
-		if (descend_to_newest(stream))
-			return;
 	}
+	if (cmp >= 0)
+		stream->next_unflushed++;
+	if (cmp > 0)
+	{
+		stream->row = *unflushed;
+		return;
+	}
+
+	/* In dirty: the history's newest includes the unflushed one. */
+	stream->row.item = copy_text(slot_text(stream->dirty.slot, CFP_COL_ITEM));
+	stream->row.record = NULL;
+	stream->have_dirty = scan_next(&stream->dirty, ForwardScanDirection);
+	stream->ndirty++;
 }
 
 static void
@@ -1159,7 +1175,7 @@ stream_open(HistoryStream *stream, const CfpTables *tables, Snapshot snapshot,
 			!collect_unflushed(stream, tables, &cursor, name, range);
 	}
 
-	scan_open(&stream->newest, tables->history, tables->history_pkey, snapshot, 3);
+	scan_open(&stream->newest, tables->history, tables->history_pkey, snapshot, 4);
 	if (stream->skip)
 		skip_scan_open(stream);
 	else
@@ -1227,6 +1243,14 @@ cfp_table_read_collection(Snapshot snapshot, const CfpCollectionName *name,
 			cmp = cfp_compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
 								VARDATA_ANY(stream.row.item),
 								VARSIZE_ANY_EXHDR(stream.row.item));
+
+		/* Dirty, but nothing that latest has not: folded or pruned meanwhile. */
+		if (cmp >= 0 && stream.row.record == NULL &&
+			!descend_to_newest(&stream, cmp == 0 ? slot_version(latest.slot) : PG_INT32_MIN))
+		{
+			stream_next(&stream);
+			continue;
+		}
 
 		/* Both have the item: the higher version is true, or the history's. */
 		if (cmp < 0 ||
