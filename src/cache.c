@@ -268,22 +268,36 @@ class_served(Size size)
 	return rounded > size ? class - 1 : class;
 }
 
+/* Arenas grow by about an eighth, so that little is left unused at the end. */
+static Size
+arena_step(const CfpCollection *col)
+{
+	return Min(col->bytes / 8, Min((Size) 1024 * 1024, control->area_size / 32));
+}
+
+Size
+cfp_growth(const CfpCollection *col)
+{
+	return Max(arena_step(col), col->nitems * 2 * (sizeof(CfpSlot) + sizeof(CfpRef)));
+}
+
 /*
- * Add a chunk with room for `size` bytes; arenas grow by about an eighth, so
- * that little is left unused at the end.
+ * Add a chunk with room for `size` bytes.  What is free in the area may be in
+ * small pieces: then a smaller chunk serves as well.
  */
 static CfpChunk *
 chunk_add(CfpCollection *col, Size size)
 {
-	Size		want = col->bytes / 8;
+	Size		least = area_size_of(Max(size + MAXALIGN(sizeof(CfpChunk)), 1024));
+	Size		want = Max(area_size_of(arena_step(col)), least);
 	CfpChunk   *chunk;
 
-	want = Min(want, Min((Size) 1024 * 1024, control->area_size / 32));
-	want = Max(want, size + MAXALIGN(sizeof(CfpChunk)));
-	want = area_size_of(Max(want, 1024));
-	chunk = area_alloc(want);
-	if (chunk == NULL)
-		return NULL;
+	while ((chunk = area_alloc(want)) == NULL)
+	{
+		if (want == least)
+			return NULL;
+		want = Max(area_size_of(want / 2), least);
+	}
 	chunk->size = want;
 	chunk->prev = 0;
 	chunk->next = col->chunks;
@@ -833,6 +847,26 @@ cfp_make_room(Size bytes, const CfpCollection *except)
 		}
 		if (pg_atomic_read_u64(&control->used) <= goal)
 			return any;
+	}
+}
+
+void
+cfp_cache_forget_database(Oid dboid)
+{
+	CfpCollection *col;
+
+	cfp_cache_attach();
+	LWLockAcquire(&control->free_lock, LW_SHARED);
+	col = control->made;
+	LWLockRelease(&control->free_lock);
+	for (; col != NULL; col = col->next_made)
+	{
+		/* Without a lock: cfp_collection_drop looks again. */
+		volatile CfpCollection *look = col;
+		uint64		generation = look->generation;
+
+		if (look->dboid == dboid && look->state != CFP_COLLECTION_FREE)
+			(void) cfp_collection_drop(col, generation);
 	}
 }
 

@@ -240,6 +240,13 @@ extern bool cfp_collection_drop(CfpCollection *col, uint64 generation);
  * Cannot throw.
  */
 extern bool cfp_make_room(Size bytes, const CfpCollection *except);
+/* Drop all collections of a database that is no more.  Cannot throw. */
+extern void cfp_cache_forget_database(Oid dboid);
+/*
+ * What the collection takes at most when it grows: a chunk, or its arrays, new
+ * beside old.  Without its lock it may be that of a moment ago.
+ */
+extern Size cfp_growth(const CfpCollection *col);
 
 /*
  * Give back everything an unpinned collection holds but its names; the state

@@ -93,12 +93,16 @@ load_failed(int code, Datum arg)
 	LWLockRelease(&col->lock);
 }
 
+/*
+ * Room for `size` bytes, and for as much as the collection grows by: so the
+ * steps are few, however much has to be evicted.
+ */
 static bool
 load_room(Load *load, Size size)
 {
 	if (++load->steps > LOAD_MAX_STEPS ||
 		!cfp_size_fits(load->col->bytes + size) ||
-		!cfp_make_room(size + LOAD_STEP, load->col))
+		!cfp_make_room(Max(size, cfp_growth(load->col)) + LOAD_STEP, load->col))
 		load->full = true;
 	return !load->full;
 }
@@ -114,8 +118,7 @@ load_row(const char *name, int len, const CfpRecord *record, uint64 txid, void *
 
 	while ((item = cfp_item_add(col, cfp_item_hash(name, len), name, len)) == NULL)
 	{
-		/* The arrays grow by a quarter, old beside new. */
-		if (!load_room(load, len + col->nitems * (sizeof(CfpSlot) + sizeof(CfpRef)) * 2))
+		if (!load_room(load, len))
 			return false;
 	}
 	while ((node = cfp_node_push(col, item, record->version, writer, true)) == NULL)

@@ -68,6 +68,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "cache.h"
 #include "gate.h"
 #include "instance_lock.h"
 #include "tables.h"
@@ -116,7 +117,6 @@ static bool tell_install = false;	/* CREATE EXTENSION */
 static bool tell_worker = false;	/* DROP EXTENSION, also by its schema or owner */
 static bool tell_launcher = false;	/* CREATE DATABASE */
 static Oid	aside_database = InvalidOid;	/* its worker steps aside */
-static bool aside_drops = false;	/* and the command drops it */
 
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
@@ -332,7 +332,7 @@ launch(const ListedDatabase *listed, CfpDatabase *db)
 	return TimestampTzPlusMilliseconds(now, SLOT_INTERVAL);
 }
 
-/* Free the entries whose database is not listed. */
+/* Free the entries, and the cache, of databases that are not listed. */
 static void
 forget_dropped(const Oid *known, int nknown, List *listed)
 {
@@ -352,6 +352,7 @@ forget_dropped(const Oid *known, int nknown, List *listed)
 		}
 		if (there)
 			continue;
+		cfp_cache_forget_database(known[i]);
 		cfp_forget_databases(&known[i], 1);
 		entry = hash_search(launch_entries, &known[i], HASH_REMOVE, NULL);
 		if (entry != NULL && entry->handle != NULL)
@@ -540,14 +541,12 @@ may_command(Oid dboid, bool as_template)
 
 /* The name of the database that the statement needs without sessions. */
 static const char *
-database_to_clear(Node *statement, bool *drops, bool *as_template)
+database_to_clear(Node *statement, bool *as_template)
 {
-	*drops = false;
 	*as_template = false;
 	switch (nodeTag(statement))
 	{
 		case T_DropdbStmt:
-			*drops = true;
 			return ((DropdbStmt *) statement)->dbname;
 
 		case T_RenameStmt:
@@ -679,20 +678,16 @@ cfp_ProcessUtility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	Node	   *statement = pstmt->utilityStmt;
 	NodeTag		tag = nodeTag(statement);
 	const char *name;
-	bool		drops;
 	bool		as_template;
 	bool		drops_extension = may_drop_extension(statement);
 
-	name = database_to_clear(statement, &drops, &as_template);
+	name = database_to_clear(statement, &as_template);
 	if (name != NULL && !OidIsValid(aside_database) && !RecoveryInProgress())
 	{
 		Oid			dboid = get_database_oid(name, true);
 
 		if (OidIsValid(dboid) && may_command(dboid, as_template))
-		{
 			send_worker_away(dboid);
-			aside_drops = drops;
-		}
 	}
 
 	/*
@@ -723,7 +718,7 @@ cfp_ProcessUtility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 
 /* Let the worker come back.  Cannot throw. */
 static void
-end_stepping_aside(bool committed)
+end_stepping_aside(void)
 {
 	CfpDatabase *db = cfp_find_database(aside_database, false);
 
@@ -733,11 +728,8 @@ end_stepping_aside(bool committed)
 		if (db->stepping_aside > 0)
 			db->stepping_aside--;
 		LWLockRelease(&db->lock);
-		if (committed && aside_drops)
-			cfp_forget_databases(&aside_database, 1);
 	}
 	aside_database = InvalidOid;
-	aside_drops = false;
 	cfp_launcher_wake();
 }
 
@@ -765,7 +757,7 @@ launcher_xact_callback(XactEvent event, void *arg)
 		return;
 
 	if (OidIsValid(aside_database))
-		end_stepping_aside(event == XACT_EVENT_COMMIT);
+		end_stepping_aside();
 
 	/* A prepared transaction commits elsewhere: look, and find it or not. */
 	if (event != XACT_EVENT_ABORT)

@@ -62,8 +62,13 @@
 /* Records linked under one hold of a collection's lock. */
 #define LINK_AT_ONCE		64
 
-/* Room to ask for when a claim or a record finds no memory. */
+/*
+ * Room to ask for, beside what the collection grows by, when a claim or a
+ * record finds no memory, and how often: what is made free need not be in one
+ * piece.
+ */
 #define ROOM_STEP			(64 * 1024)
+#define ROOM_TRIES			8
 
 typedef struct PendingCollection
 {
@@ -794,7 +799,7 @@ claim_cached(Claim *claim)
 {
 	CfpCollection *col = claim->rec->item->collection->shared;
 	CfpItemName name;
-	bool		made_room = false;
+	int			tries = 0;
 
 	item_name(claim->rec->item, &name);
 	for (;;)
@@ -817,9 +822,8 @@ claim_cached(Claim *claim)
 				claim->committed = committed_record(&name);
 				break;
 			case CLAIM_NO_MEMORY:
-				if (made_room || !cfp_make_room(ROOM_STEP, col))
+				if (tries++ == ROOM_TRIES || !cfp_make_room(cfp_growth(col) + ROOM_STEP, col))
 					return CLAIM_NO_MEMORY;
-				made_room = true;
 				break;
 			default:
 				return result;
@@ -1018,7 +1022,7 @@ link_records(PendingRecord **sorted, int n)
 	{
 		PendingCollection *collection = sorted[i]->item->collection;
 		CfpCollection *col = collection->shared;
-		bool		made_room = false;
+		int			tries = 0;
 
 		if (col == NULL)
 		{
@@ -1044,16 +1048,14 @@ link_records(PendingRecord **sorted, int n)
 						break;
 					}
 					rec->linked = true;
-					made_room = false;
+					tries = 0;
 				}
 				i++;
 			}
 			LWLockRelease(&col->lock);
 			if (missing == 0)
 				continue;
-			if (!made_room && cfp_make_room(missing + ROOM_STEP, col))
-				made_room = true;
-			else
+			if (tries++ == ROOM_TRIES || !cfp_make_room(missing + cfp_growth(col) + ROOM_STEP, col))
 			{
 				cfp_collection_bypass(col);
 				collection->table_mode = true;

@@ -127,4 +127,25 @@ seen_ok($node, 'all agree after a fold');
 
 $node->stop;
 log_ok($node, qr/ERROR:  deadlock detected/);
+# A cache full of small collections makes room for a large one that fits; those
+# of a dropped database leave it.
+my $full = cfp_node('full', "cfp.cache_size = '128MB'");
+cfp_install($full);
+$full->safe_psql('postgres', 'CREATE DATABASE other');
+cfp_install($full, 'other');
+$full->safe_psql('other', q{
+SELECT cfp_store('large', jsonb_build_object('text', repeat(md5(n::text), 64)), 'item' || n, 'c') FROM generate_series(1, 34000) n});
+$full->safe_psql('other', qq{
+SELECT cfp_store('small', jsonb_build_object('text', repeat(md5(n::text), 64)), 'item' || n, 'c' || c)
+FROM generate_series($_ + 1, $_ + 500) c, generate_series(1, 20) n}) foreach (0, 500, 1000, 1500, 2000);
+is($full->safe_psql('other', q{SELECT cache_used > 0.8 * cache_size FROM cfp_stat}), 't', 'the cache is full');
+is($full->safe_psql('other', q{SELECT cfp_warm('large', 'c')}), '34000', 'a large collection is loaded');
+is($full->safe_psql('other', q{SELECT items FROM cfp_stat_collections WHERE key = 'large'}), '34000', 'and stays');
+$full->safe_psql('postgres', q{SELECT cfp_store('k', '{}', 'i', 'c')});
+$full->safe_psql('postgres', 'DROP DATABASE other');
+ok($full->poll_query_until('postgres', q{SELECT cache_used < 0.1 * cache_size FROM cfp_stat}),
+	'the collections of a dropped database leave the cache');
+is($full->safe_psql('postgres', q{SELECT cfp_get_key('k') IS NOT NULL}), 't', 'those of others stay');
+$full->stop;
+log_ok($full);
 done_testing();
