@@ -109,7 +109,7 @@ cfp_raise_hand_change(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
-			 errmsg("a transaction is changing the storage tables by hand"),
+			 errmsg("a transaction is changing the storage tables by hand, or has locked them"),
 			 errdetail("What it changes must be compared before the next fold."),
 			 errhint("Try again when it has ended.")));
 }

@@ -60,7 +60,7 @@ extern Datum cfp_statement_value(int column, bool *isnull);
  * the first three columns of that row.
  */
 extern void cfp_statement_take_names(Datum *names, MemoryContext context);
-/* Throws 55006: a transaction is changing the storage tables by hand. */
+/* Throws 55006: a transaction is changing the storage tables by hand, or has locked them. */
 extern void cfp_raise_hand_change(void) pg_attribute_noreturn();
 /* SET LOCAL. */
 extern void cfp_set_local(const char *name, const char *value);
