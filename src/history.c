@@ -305,7 +305,9 @@ insert_rows(Relation rel, const InsertRows *rows)
 	}
 	for (int i = 0; i < nslots; i++)
 		slots[i] = table_slot_create(rel, NULL);
-	if (nrows > nslots)
+
+	/* What a single row takes is left to the caller's context. */
+	if (nrows > 1)
 		batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp insert",
 										  ALLOCSET_DEFAULT_SIZES);
 

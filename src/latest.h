@@ -44,8 +44,8 @@
 #define CFP_LATEST_BEHIND(l, h) \
 	"(" l ".version IS NULL OR " l ".version < " h ".version OR (" l ".version = " h ".version AND" \
 	" (" l ".data, " l ".value_int, " l ".value_float, " l ".value_string, " l ".\"timestamp\"," \
-	"  " l ".status, " l ".status_int, " l ".username, " l ".updated_at, " l ".txid) IS DISTINCT FROM" \
+	"  " l ".status, " l ".status_int, " l ".username, " l ".updated_at) IS DISTINCT FROM" \
 	" (" h ".data, " h ".value_int, " h ".value_float, " h ".value_string, " h ".\"timestamp\"," \
-	"  " h ".status, " h ".status_int, " h ".username, " h ".updated_at, " h ".txid)))"
+	"  " h ".status, " h ".status_int, " h ".username, " h ".updated_at)))"
 
 #endif							/* CFP_LATEST_H */
