@@ -401,7 +401,8 @@ bars()
 		set xtics format "%.0s%c"
 		set style fill solid 0.6
 		unset key
-		plot "$work/bars" using (0):0:(0):2:(\$0 - 0.35):(\$0 + 0.35):ytic(1) with boxxyerror, \
+		cd "$work"
+		plot "bars" using (0):0:(0):2:(\$0 - 0.35):(\$0 + 0.35):ytic(1) with boxxyerror, \
 			"" using 2:0:3:4 with xerrorbars linecolor "black" pointtype 0
 	GNUPLOT
 	printf '\n![%s](%s.svg)\n' "$title" "$1" >>"$work/report.$db"
