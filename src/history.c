@@ -311,9 +311,8 @@ insert_rows(Relation rel, const InsertRows *rows)
 		batch_cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp insert",
 										  ALLOCSET_DEFAULT_SIZES);
 
-	/* For expressions; a row with its plain indexes looks at nothing. */
-	if (!plain)
-		PushActiveSnapshot(GetTransactionSnapshot());
+	/* The heap wants one of who writes a table with a toast table. */
+	PushActiveSnapshot(GetTransactionSnapshot());
 	for (int done = 0; done < nrows; done += nslots)
 	{
 		int			n = Min(nslots, nrows - done);
@@ -349,8 +348,7 @@ insert_rows(Relation rel, const InsertRows *rows)
 			ResetPerTupleExprContext(estate);
 		CHECK_FOR_INTERRUPTS();
 	}
-	if (!plain)
-		PopActiveSnapshot();
+	PopActiveSnapshot();
 
 	if (bistate)
 		FreeBulkInsertState(bistate);
