@@ -240,7 +240,7 @@ extern bool cfp_collection_drop(CfpCollection *col, uint64 generation);
  * Cannot throw.
  */
 extern bool cfp_make_room(Size bytes, const CfpCollection *except);
-/* Drop all collections of a database that is no more.  Cannot throw. */
+/* Drop all collections of a database that is no more.  May throw out of memory. */
 extern void cfp_cache_forget_database(Oid dboid);
 /*
  * What the collection takes at most when it grows: a chunk, or its arrays, new
