@@ -39,7 +39,7 @@ bench_start()
 	mkdir "$work/floor"
 	cp "$bench"/floor/* "$work/floor"
 	make -s -C "$work/floor" PG_CONFIG="$PG_CONFIG" >&2
-	cc -O2 -Wall -Wextra -o "$work/sqlite" "$bench/sides/sqlite.c" -lsqlite3 -lpthread
+	cc -O2 -Wall -Wextra -o "$work/sqlite" "$bench/sides/sqlite.c" -lsqlite3 -lpthread -lm
 	# Debian's redis-server is this program under another name; the package
 	# redis-server would start a service of its own.
 	ln -s /usr/bin/redis-check-rdb "$work/redis-server"
@@ -560,7 +560,7 @@ redis_clients()
 
 # ---------------------------------------------------------------- SQLite ----
 
-# sqlite_clients full|normal store|many|get N: transactions a second of N
+# sqlite_clients full|normal store|many|get|mixed N: transactions a second of N
 # threads on a database that "sqlite_fill full|normal" made.
 sqlite_clients()
 {

@@ -4,28 +4,24 @@
  *		The upsert with history, and the look-up, in SQLite.
  *
  *		sqlite version
- *		sqlite fill|store|many|get FILE full|normal THREADS SECONDS SEED DATA
+ *		sqlite fill|store|many|get|mixed FILE full|normal THREADS SECONDS SEED DATA
  *
  * fill makes the tables and 10,000 items in 100 collections; store writes an
  * item and its history in a transaction, many 100 items of a collection in
- * one, get reads one item's data.  Each thread has a connection of its own.
- * SQLite has one writer at a time; those that wait sleep and try again, which
- * wastes time, so writers queue at a mutex, as its documentation advises.
+ * one, get reads one item's data; mixed is nine gets to one store, items
+ * by Zipf's law.  Each thread has a connection of its own.  SQLite has one
+ * writer at a time; those that wait sleep and try again, which wastes time, so
+ * writers queue at a mutex, as its documentation advises; readers do not.
  * Prints transactions a second, and p50, p99, p99.9 in milliseconds.
  *
  *-------------------------------------------------------------------------
  */
 #include <pthread.h>
 #include <sqlite3.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
-#define ITEMS 10000
+#include "common.h"
+
 #define PER_COLLECTION 100
-#define SLOTS 1000000			/* latencies by microsecond; the last has the rest */
 
 typedef struct Session
 {
@@ -37,7 +33,6 @@ typedef struct Session
 			   *commit,
 			   *get;
 	uint64_t	random;
-	long		done;
 } Session;
 
 static const char *mode,
@@ -46,7 +41,6 @@ static const char *mode,
 		   *data;
 static double deadline;
 static pthread_mutex_t writer = PTHREAD_MUTEX_INITIALIZER;
-static unsigned latencies[SLOTS];
 
 static const char tables[] =
 "CREATE TABLE latest (key TEXT NOT NULL, collection_name TEXT NOT NULL, item_name TEXT NOT NULL,"
@@ -70,15 +64,6 @@ static const char upsert[] =
 static const char history[] =
 "INSERT INTO history (key, collection_name, item_name, data, value_int, timestamp, status, username, updated_at, version)"
 " VALUES ('bench', ?1, ?2, ?3, ?4, ?5, 'held', 'box-office-3', ?5, ?6)";
-
-static double
-now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
 
 static void
 check(Session *session, int ok)
@@ -208,21 +193,24 @@ work(void *argument)
 	while (start < deadline)
 	{
 		double		end;
-		long		slot;
+		bool		is_store;
 		int			item;
 
-		session->random = session->random * 6364136223846793005 + 1442695040888963407;
-		item = (session->random >> 33) % ITEMS;
-		if (strcmp(mode, "get") == 0)
-			get(session, item);
-		else if (strcmp(mode, "store") == 0)
-			store(session, item, 1);
+		if (strcmp(mode, "mixed") == 0)
+			is_store = next_mixed(&session->random, &item);
 		else
+		{
+			is_store = strcmp(mode, "get") != 0;
+			item = next_random(&session->random) % ITEMS;
+		}
+		if (!is_store)
+			get(session, item);
+		else if (strcmp(mode, "many") == 0)
 			store(session, item - item % PER_COLLECTION, PER_COLLECTION);
+		else
+			store(session, item, 1);
 		end = now();
-		slot = (end - start) * 1e6;
-		__atomic_fetch_add(&latencies[slot < SLOTS ? slot : SLOTS - 1], 1, __ATOMIC_RELAXED);
-		session->done++;
+		count_latency(end - start);
 		start = end;
 	}
 	return NULL;
@@ -231,14 +219,10 @@ work(void *argument)
 int
 main(int argc, char **argv)
 {
-	static const double wanted[] = {0.5, 0.99, 0.999};
 	Session    *sessions;
 	int			threads;
 	double		start,
 				elapsed;
-	long		done = 0,
-				seen = 0;
-	int			found = 0;
 
 	if (argc == 2 && strcmp(argv[1], "version") == 0)
 	{
@@ -247,7 +231,7 @@ main(int argc, char **argv)
 	}
 	if (argc != 8)
 	{
-		fputs("usage: sqlite fill|store|many|get FILE full|normal THREADS SECONDS SEED DATA\n", stderr);
+		fputs("usage: sqlite fill|store|many|get|mixed FILE full|normal THREADS SECONDS SEED DATA\n", stderr);
 		return 2;
 	}
 	mode = argv[1];
@@ -270,31 +254,19 @@ main(int argc, char **argv)
 	}
 
 	execute(&sessions[0], "PRAGMA wal_checkpoint(TRUNCATE)");
+	prepare_zipf();
 	start = now();
 	deadline = start + atof(argv[5]);
 	for (int i = 0; i < threads; i++)
 		if (pthread_create(&sessions[i].thread, NULL, work, &sessions[i]) != 0)
 			return 1;
 	for (int i = 0; i < threads; i++)
-	{
 		pthread_join(sessions[i].thread, NULL);
-		done += sessions[i].done;
-	}
 	elapsed = now() - start;
 	for (int i = 0; i < threads; i++)
 		close_session(&sessions[i]);
 	free(sessions);
 
-	printf("%.2f", done / elapsed);
-	for (int slot = 0; slot < SLOTS && found < 3; slot++)
-	{
-		seen += latencies[slot];
-		while (found < 3 && seen >= wanted[found] * done)
-		{
-			printf(" %.3f", slot / 1000.0);
-			found++;
-		}
-	}
-	printf("\n");
+	report(elapsed);
 	return 0;
 }
