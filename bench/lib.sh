@@ -40,6 +40,7 @@ bench_start()
 	cp "$bench"/floor/* "$work/floor"
 	make -s -C "$work/floor" PG_CONFIG="$PG_CONFIG" >&2
 	cc -O2 -Wall -Wextra -o "$work/sqlite" "$bench/sides/sqlite.c" -lsqlite3 -lpthread -lm
+	cc -O2 -Wall -Wextra -o "$work/redis" "$bench/sides/redis.c" -lhiredis -lm
 	# Debian's redis-server is this program under another name; the package
 	# redis-server would start a service of its own.
 	ln -s /usr/bin/redis-check-rdb "$work/redis-server"
@@ -220,6 +221,18 @@ percentiles()
 			}
 			print "@found\n";
 		}'
+}
+
+# driver PROGRAM ARGUMENT ...: the rate that a program of sides/ prints; its
+# latencies are left for sample().
+driver()
+{
+	local rate latency
+
+	read -r rate latency < <("$work/$1" "${@:2}")
+	[ "$rate" ] || return 1
+	echo "$latency" >"$work/latency"
+	echo "$rate"
 }
 
 # Writes out what the sides before have left, so that none pays for another.
@@ -558,18 +571,20 @@ redis_clients()
 	echo "$rate"
 }
 
+# redis_mixed always|everysec N: requests a second of N clients, nine GET to one
+# SET of the 10,000 that redis_items made.
+redis_mixed()
+{
+	driver redis "$work/redis_$1/socket" "$2" "$seconds" $((SEED + round)) "$record"
+}
+
 # ---------------------------------------------------------------- SQLite ----
 
 # sqlite_clients full|normal store|many|get|mixed N: transactions a second of N
 # threads on a database that "sqlite_fill full|normal" made.
 sqlite_clients()
 {
-	local rate latency
-
-	read -r rate latency < <("$work/sqlite" "$2" "$work/sqlite_$1/db" "$1" "$3" "$seconds" $((SEED + round)) "$data")
-	[ "$rate" ] || return 1
-	echo "$latency" >"$work/latency"
-	echo "$rate"
+	driver sqlite "$2" "$work/sqlite_$1/db" "$1" "$3" "$seconds" $((SEED + round)) "$data"
 }
 
 sqlite_fill()
