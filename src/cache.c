@@ -68,7 +68,7 @@
 #include "utils/timestamp.h"
 
 #define CFP_PARTITIONS		32
-#define DESCRIPTORS_AT_ONCE 16
+#define DESCRIPTORS_AT_ONCE ((int) (8192 / sizeof(CfpCollection)))
 
 /* Committed versions kept for snapshots that may still need them. */
 #define CFP_CHAIN_CAP		4
@@ -721,7 +721,7 @@ cfp_collection_clear(CfpCollection *col)
 {
 	Assert(LWLockHeldByMeInMode(&col->lock, LW_EXCLUSIVE) ||
 		   col->state == CFP_COLLECTION_LOADING);
-	Assert(col->npins == 0);
+	Assert(col->pins == 0);
 
 	while (col->chunks != 0)
 		chunk_free(col, cfp_ptr(col->chunks));
@@ -753,7 +753,7 @@ cfp_collection_drop(CfpCollection *col, uint64 generation)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	LWLockAcquire(&col->lock, LW_EXCLUSIVE);
 	if (col->generation == generation && col->hash == hash &&
-		col->npins == 0 &&
+		col->pins == 0 &&
 		col->state != CFP_COLLECTION_LOADING &&
 		col->state != CFP_COLLECTION_FREE)
 	{
@@ -800,7 +800,7 @@ find_victim(const CfpCollection *except, uint64 *generation)
 		volatile CfpCollection *look = col;
 		CfpCollectionState state = look->state;
 
-		if (col != except && look->npins == 0 &&
+		if (col != except && look->pins == 0 &&
 			(state == CFP_COLLECTION_LOADED || state == CFP_COLLECTION_EMPTY))
 		{
 			uint64		use = pg_atomic_read_u64(&col->last_use);

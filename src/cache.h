@@ -97,55 +97,48 @@ typedef struct CfpText
 	char		data[FLEXIBLE_ARRAY_MEMBER];
 } CfpText;
 
+/*
+ * A descriptor.  Its lines of memory are what a get and a store wait for: the
+ * first has what each of them writes, the second what it only reads.
+ */
 typedef struct CfpCollection
 {
-	/* What every read looks at, side by side in memory. */
 	LWLock		lock;
 	uint64		generation;		/* raised when the contents are dropped or the
 								 * descriptor changes hands; never reset */
+	pg_atomic_uint64 hits;
+	pg_atomic_uint64 last_use;	/* TimestampTz */
+	CfpCollectionState state;
+	CfpRef		pins;			/* CfpPin */
+	uint64		db_generation;	/* CfpDatabase.generation at the load */
+	FullTransactionId load_xmax;	/* of the snapshot it was loaded with */
+
 	char	   *names;			/* key bytes, then collection bytes */
 	uint16		key_len;
 	uint16		collection_len;
-	CfpCollectionState state;
-	uint64		db_generation;	/* CfpDatabase.generation at the load */
-	FullTransactionId load_xmax;	/* of the snapshot it was loaded with */
-	CfpSlot    *slots;
 	uint32		nslots;
+	CfpSlot    *slots;
 	uint32		nitems;
-	pg_atomic_uint64 hits;
-	pg_atomic_uint64 last_use;	/* TimestampTz */
-
-	/* rest of the identity */
+	uint32		nempty;			/* items without any node */
 	uint64		hash;			/* of the names */
 	Oid			dboid;
 	Oid			history;		/* oid of storage_history */
-
-	/* links */
 	struct CfpCollection *next; /* in the bucket or the free list; protected
 								 * by the partition's or the free list's lock */
 	struct CfpCollection *next_made;	/* all descriptors ever made; constant */
 
-	/* rest of the items */
 	CfpRef	   *order;			/* items by name: a sorted part, then a tail */
 	uint32		order_size;
 	uint32		order_sorted;	/* how many of nitems are sorted */
-	uint32		nempty;			/* items without any node */
-
-	/* rest of the load's snapshot */
+	TransactionId *load_xip;	/* of the load's snapshot; in the arena */
 	uint32		load_nxip;
-	TransactionId *load_xip;	/* in the arena */
-
-	/* pins */
-	CfpRef		pins;
-	uint32		npins;
-
-	TimestampTz uncacheable_until;	/* it did not fit; do not try before */
 
 	/* arena */
 	CfpRef		chunks;
+	TimestampTz uncacheable_until;	/* it did not fit; do not try before */
+	uint64		bytes;			/* of all that is its own, descriptor included */
 	char	   *bump;
 	char	   *bump_end;
-	uint64		bytes;			/* of all that is its own, descriptor included */
 	CfpRef		free[CFP_FREE_CLASSES];
 }			pg_attribute_aligned(64) CfpCollection;
 

@@ -226,7 +226,7 @@ load_collection(const CfpCollectionName *name, uint64 hash)
 		else if (col->state == CFP_COLLECTION_LOADED &&
 				 col->db_generation == db_generation)
 			ok = true;			/* by the one we waited for */
-		else if (col->npins == 0 && col->state != CFP_COLLECTION_BYPASSED &&
+		else if (col->pins == 0 && col->state != CFP_COLLECTION_BYPASSED &&
 				 pg_atomic_read_u32(&db->hand_changes) == 0)
 		{
 			if (col->state == CFP_COLLECTION_LOADED)
@@ -969,7 +969,6 @@ cfp_collection_pin(const CfpCollectionName *name, uint64 hash, FullTransactionId
 				pin->writer = writer;
 				pin->next = col->pins;
 				col->pins = cfp_ref(pin);
-				col->npins++;
 				pg_atomic_write_u64(&col->last_use, GetCurrentStatementStartTimestamp());
 				LWLockRelease(&col->lock);
 				return col;
@@ -1002,13 +1001,12 @@ cfp_collection_unpin(CfpCollection *col, FullTransactionId writer)
 		{
 			*link = pin->next;
 			cfp_arena_free(col, pin, sizeof(CfpPin));
-			col->npins--;
 			break;
 		}
 		link = &pin->next;
 	}
 	/* Items that only rolled-back stores made are not worth keeping. */
-	return col->npins == 0 &&
+	return col->pins == 0 &&
 		(col->state == CFP_COLLECTION_BYPASSED ||
 		 (col->nempty > 64 && col->nempty > col->nitems / 2));
 }
@@ -1017,7 +1015,7 @@ void
 cfp_collection_bypass(CfpCollection *col)
 {
 	LWLockAcquire(&col->lock, LW_EXCLUSIVE);
-	Assert(col->npins > 0);
+	Assert(col->pins != 0);
 	if (col->state == CFP_COLLECTION_LOADED)
 		col->state = CFP_COLLECTION_BYPASSED;
 	LWLockRelease(&col->lock);
@@ -1048,7 +1046,7 @@ other_pin(const CfpCollectionName *name, uint64 hash, Oid history, FullTransacti
 				xid = XidFromFullTransactionId(pin->writer);
 			ref = pin->next;
 		}
-		if (col->npins > 0)
+		if (col->pins != 0)
 			col->state = CFP_COLLECTION_BYPASSED;
 		else
 			drop = true;

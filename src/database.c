@@ -98,8 +98,11 @@ entry_init(CfpDatabase *db, Oid dboid)
 	pg_atomic_init_u64(&db->committed, 0);
 	pg_atomic_init_u64(&db->flushed, 0);
 	pg_atomic_init_u64(&db->oldest_unflushed, 0);
-	for (int i = 0; i < CFP_NCOUNTS; i++)
-		pg_atomic_init_u64(&db->counts[i], 0);
+	for (int part = 0; part < CFP_COUNT_PARTS; part++)
+	{
+		for (int i = 0; i < CFP_NCOUNTS; i++)
+			pg_atomic_init_u64(&db->counts[part].counts[i], 0);
+	}
 	pg_atomic_init_u64(&db->stats_reset, (uint64) now);
 
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
@@ -218,16 +221,29 @@ void
 cfp_counts_flush(void)
 {
 	uint64	   *counts = (uint64 *) &cfp_counts;
+	CfpCountPart *part;
 
 	if (my_database == NULL)
 		return;
+	part = &my_database->counts[MyProcPid % CFP_COUNT_PARTS];
 	for (int i = 0; i < CFP_NCOUNTS; i++)
 	{
 		if (counts[i] != 0)
 		{
-			pg_atomic_fetch_add_u64(&my_database->counts[i], (int64) counts[i]);
+			pg_atomic_fetch_add_u64(&part->counts[i], (int64) counts[i]);
 			counts[i] = 0;
 		}
+	}
+}
+
+void
+cfp_counts_read(CfpDatabase *db, CfpCounts *counts)
+{
+	memset(counts, 0, sizeof(*counts));
+	for (int part = 0; part < CFP_COUNT_PARTS; part++)
+	{
+		for (int i = 0; i < CFP_NCOUNTS; i++)
+			((uint64 *) counts)[i] += pg_atomic_read_u64(&db->counts[part].counts[i]);
 	}
 }
 

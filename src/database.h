@@ -52,6 +52,17 @@ typedef struct CfpCounts
 
 #define CFP_NCOUNTS		(sizeof(CfpCounts) / sizeof(uint64))
 
+/*
+ * A database has each counter so many times, for backends to add to different
+ * ones: a line of memory that all processors write is what would limit them.
+ */
+#define CFP_COUNT_PARTS	16
+
+typedef struct CfpCountPart
+{
+	pg_atomic_uint64 counts[CFP_NCOUNTS];
+}			pg_attribute_aligned(PG_CACHE_LINE_SIZE) CfpCountPart;
+
 typedef enum CfpWorkerState
 {
 	CFP_WORKER_NONE,			/* no worker process */
@@ -130,20 +141,21 @@ typedef struct CfpJob
 
 typedef struct CfpDatabase
 {
+	/* What each get and store reads, apart from what they write. */
 	Oid			dboid;			/* InvalidOid: free; protected by the array lock */
-
-	/* The cache (cache.c, collection.c). */
-	pg_atomic_uint64 generation;	/* raised when all cached is to be dropped */
+	pg_atomic_uint64 generation;	/* of the cache; raised when all cached is to
+									 * be dropped */
 	pg_atomic_uint32 hand_changes;	/* transactions changing tables by hand now */
 
 	/* Flow from commits to the worker (pending.c adds, flush.c reads). */
-	pg_atomic_uint64 committed; /* records committed since server start */
+	pg_atomic_uint64 committed	/* records committed since server start */
+				pg_attribute_aligned(PG_CACHE_LINE_SIZE);
 	pg_atomic_uint64 flushed;	/* value of committed that the last flush had
 								 * seen before it took its snapshot */
 	pg_atomic_uint64 oldest_unflushed;	/* TimestampTz of the first commit after
 										 * the last flush; 0 none */
 
-	pg_atomic_uint64 counts[CFP_NCOUNTS];
+	CfpCountPart counts[CFP_COUNT_PARTS];
 	pg_atomic_uint64 stats_reset;	/* TimestampTz */
 
 	/* The worker; lock protects all that follows. */
@@ -203,6 +215,9 @@ extern void cfp_wake_worker(CfpDatabase *db);
 
 /* Add cfp_counts to the shared counters and clear them.  Cannot throw. */
 extern void cfp_counts_flush(void);
+
+/* What the shared counters of a database have. */
+extern void cfp_counts_read(CfpDatabase *db, CfpCounts *counts);
 
 /*
  * Called in the commit callback with the number of records committed: raise

@@ -771,6 +771,9 @@ claim_locked(Claim *claim)
 	if (item->shared->last_version == PG_INT32_MAX)
 		return CLAIM_NO_VERSION;
 
+	/* First what no one needs goes: the new node finds its memory at hand. */
+	cfp_chain_prune(col, item->shared);
+
 	/* The node of an earlier record goes along, unless it is taken already. */
 	if (older != NULL && older->node != NULL && !older->linked)
 	{
@@ -786,7 +789,6 @@ claim_locked(Claim *claim)
 			return CLAIM_NO_MEMORY;
 	}
 	rec->version = ++item->shared->last_version;
-	cfp_chain_prune(col, item->shared);
 	return CLAIMED;
 }
 

@@ -164,8 +164,7 @@ cfp_stat_row(PG_FUNCTION_ARGS)
 
 	copy_worker_part(db, &worker);
 	cfp_cache_use(MyDatabaseId, &use);
-	for (int i = 0; i < CFP_NCOUNTS; i++)
-		((uint64 *) &counts)[i] = pg_atomic_read_u64(&db->counts[i]);
+	cfp_counts_read(db, &counts);
 	flushed = pg_atomic_read_u64(&db->flushed);
 	committed = pg_atomic_read_u64(&db->committed);
 
