@@ -26,6 +26,9 @@
 
 #include "fmgr.h"
 #include "storage/lwlock.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 /* The extension's name, and the name of every log prefix and worker type. */
 #define CFP_EXTENSION_NAME	"cfp"
