@@ -93,6 +93,32 @@ SELECT cfp.cfp_delete('read', 'two', 'c');
 SELECT cfp.cfp_get_collection_json('read', 'c', :'etag') IS NULL AS after_delete;
 SELECT e->>'etag' <> :'etag' AS differs, e->'items'->'two' IS NULL AS gone FROM cfp.cfp_get_collection_json('read', 'c') e;
 
+-- the same of many items: texts kept from the read before, beside those that changed since
+PREPARE texts AS
+	WITH t AS MATERIALIZED (SELECT j->>'etag' AS etag, j->'items' AS items FROM cfp.cfp_get_collection_json('texts', 'c') j)
+	SELECT (SELECT count(*) FROM json_object_keys(items)) AS items,
+		(SELECT array_agg(n) = array_agg(n ORDER BY n COLLATE "C") FROM json_object_keys(items) n) AS sorted,
+		items::jsonb = cfp.cfp_get_collection('texts', 'c') AS same,
+		cfp.cfp_get_collection_json('texts', 'c', etag) IS NULL AS matches
+	FROM t;
+SELECT count(cfp.cfp_store('texts', jsonb_build_object('n', g, 'pad', repeat('x', 100)), g::text, 'c')) FROM generate_series(1, 6000) g;
+EXECUTE texts;
+EXECUTE texts;
+SELECT count(cfp.cfp_delete('texts', g::text, 'c')) FROM generate_series(1, 6000, 7) g;
+SELECT count(cfp.cfp_store('texts', '{}', g::text, 'c', g)) FROM generate_series(2, 6000, 1000) g;
+EXECUTE texts;
+EXECUTE texts;
+SELECT cfp.cfp_get_collection_json('texts', 'c')->>'etag' AS etag \gset
+BEGIN;
+SELECT count(cfp.cfp_store('texts', '{}', 'own ' || g, 'c')), count(cfp.cfp_delete('texts', g::text, 'c')) FROM generate_series(2, 400) g;
+EXECUTE texts;
+ROLLBACK;
+EXECUTE texts;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+EXECUTE texts;
+SELECT cfp.cfp_get_collection_json('texts', 'c')->>'etag' = :'etag' AS same_etag;
+COMMIT;
+
 -- stores made earlier in the same statement are seen
 SELECT cfp.cfp_store('statement', value => 1), cfp.cfp_get_value('statement'), cfp.cfp_store('statement', value => 2), cfp.cfp_get_value('statement');
 

@@ -89,11 +89,12 @@ typedef struct CfpChunk
 	uint64		size;			/* header included */
 } CfpChunk;
 
-/* JSON text of a record: `"item": {...}` */
+/* JSON text of a record that is no tombstone: `"item": {...}` */
 typedef struct CfpText
 {
 	uint32		size;			/* allocated */
 	uint32		len;
+	uint64		etag;			/* the item's part of the collection's */
 	char		data[FLEXIBLE_ARRAY_MEMBER];
 } CfpText;
 

@@ -494,8 +494,9 @@ cfp_read_image(const CfpItemName *name)
 typedef struct Merge
 {
 	const CfpReadOptions *options;
-	CfpRowCallback callback;
+	CfpRowCallback callback;	/* NULL: the rows go into the text */
 	void	   *arg;
+	CfpItemsText *text;
 	MemoryContext caller_cxt;
 	CfpPendingRow *own;
 	int			nown;
@@ -503,26 +504,63 @@ typedef struct Merge
 	uint64		own_txid;
 	int64		given;
 	bool		stopped;		/* the caller has enough */
-	StringInfoData json;		/* of own rows and of rows from the tables */
+	StringInfoData json;		/* of one row that had none */
 } Merge;
 
+/* Add an item to the text; its JSON is not looked at when only the etag is wanted. */
+static inline void
+add_item(CfpItemsText *text, uint64 etag, const char *json, int len)
+{
+	StringInfo	buf = text->buf;
+
+	if (buf != NULL)
+	{
+		enlargeStringInfo(buf, len + 2);
+		if (text->nitems > 0)
+		{
+			memcpy(buf->data + buf->len, ", ", 2);
+			buf->len += 2;
+		}
+		memcpy(buf->data + buf->len, json, len);
+		buf->len += len;
+		buf->data[buf->len] = '\0';
+	}
+	text->nitems++;
+	text->etag += etag;
+}
+
+/* The row's JSON text, if it is at hand. */
+typedef struct RowText
+{
+	const char *data;
+	int			len;
+} RowText;
+
 static bool
-give(Merge *merge, CfpRow *row)
+give(Merge *merge, const CfpRow *row, const RowText *json)
 {
 	const CfpReadOptions *options = merge->options;
 	MemoryContext old;
 
-	if (CFP_RECORD_IS_TOMBSTONE(row->record))
+	if (CFP_RECORD_IS_TOMBSTONE(row->record) && !options->include_deleted)
+		return true;
+	if (merge->text != NULL)
 	{
-		if (!options->include_deleted)
-			return true;
-	}
-	else if (options->want_json && row->json == NULL)
-	{
-		resetStringInfo(&merge->json);
-		cfp_record_append_json(&merge->json, row->item, row->item_len, row->record);
-		row->json = merge->json.data;
-		row->json_len = merge->json.len;
+		RowText		made = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		if (json == NULL && merge->text->buf != NULL)
+		{
+			resetStringInfo(&merge->json);
+			cfp_record_append_json(&merge->json, row->item, row->item_len, row->record);
+			made.data = merge->json.data;
+			made.len = merge->json.len;
+		}
+		if (json == NULL)
+			json = &made;
+		add_item(merge->text, cfp_record_etag(row->item, row->item_len, row->record),
+				 json->data, json->len);
+		return true;
 	}
 	merge->given++;
 	old = MemoryContextSwitchTo(merge->caller_cxt);
@@ -544,11 +582,11 @@ give_own(Merge *merge)
 		.own = true
 	};
 
-	return give(merge, &row);
+	return give(merge, &row, NULL);
 }
 
 static bool
-merge_row(Merge *merge, CfpRow *row)
+merge_row(Merge *merge, const CfpRow *row, const RowText *json)
 {
 	while (merge->next_own < merge->nown)
 	{
@@ -568,7 +606,7 @@ merge_row(Merge *merge, CfpRow *row)
 		if (!give_own(merge))
 			return false;
 	}
-	return give(merge, row);
+	return give(merge, row, json);
 }
 
 static bool
@@ -579,26 +617,72 @@ merge_table_row(const char *item, int item_len, const CfpRecord *record,
 		.item = item, .item_len = item_len, .record = record, .txid = txid
 	};
 
-	return merge_row(arg, &row);
+	return merge_row(arg, &row, NULL);
 }
 
 /* A row copied out of the cache. */
 typedef struct BatchRow
 {
-	CfpRow		row;
+	CfpRow		row;			/* with a text at hand only the record's header */
+	RowText		json;			/* data NULL: not at hand */
 	bool		pruned;			/* look in the tables */
 	bool		make_json;		/* to be kept in the cache when made */
 } BatchRow;
 
 /*
+ * Add items from the place `start` of the order array on whose texts the cache
+ * has, until there is one without, or the batch is full; returns the place of
+ * the next, and in *full whether it was full.  Locking as in copy_batch.
+ */
+static uint32
+copy_texts(const Reader *reader, const CfpCollection *col, uint32 start,
+		   CfpItemsText *text, bool *full)
+{
+	Size		bytes = 0;
+	uint32		i;
+
+	*full = false;
+	for (i = start; i < col->nitems && !*full; i++)
+	{
+		const CfpItem *item = cfp_ptr(col->order[i]);
+		const CfpNode *node = cfp_chain_visible(item, &reader->view);
+
+		if (node == NULL && (item->flags & CFP_ITEM_PRUNED) == 0)
+			continue;
+		if (node == NULL)
+			break;
+		if (node->json != 0)
+		{
+			const CfpText *json = cfp_ptr(node->json);
+
+			add_item(text, json->etag, json->data, json->len);
+			bytes += json->len;
+		}
+		else if (!CFP_RECORD_IS_TOMBSTONE((CfpRecord *) cfp_ptr(node->record)))
+			break;
+		*full = bytes > BATCH_BYTES || i - start == BATCH_ITEMS;
+	}
+	return i;
+}
+
+/* Note the item to go on with. */
+static void
+resume_at(StringInfo resume, const CfpItem *item)
+{
+	resetStringInfo(resume);
+	appendBinaryStringInfo(resume, item->name, item->name_len);
+}
+
+/*
  * Copy rows from the place `start` of the order array on, until the batch is
  * full or the range ends; returns how many, and in *end whether that was all,
- * else in resume the name to go on with.  The caller holds the collection's
- * lock; the order is sorted.
+ * else in resume the name to go on with.  With texts, those at hand are copied
+ * instead of records.  The caller holds the collection's lock; the order is
+ * sorted.
  */
 static int
 copy_batch(const Reader *reader, const CfpCollection *col, uint32 start,
-		   const CfpReadOptions *options, BatchRow *rows, bool *end,
+		   const CfpReadOptions *options, bool texts, BatchRow *rows, bool *end,
 		   StringInfo resume)
 {
 	Size		bytes = 0;
@@ -621,8 +705,7 @@ copy_batch(const Reader *reader, const CfpCollection *col, uint32 start,
 			break;
 		if (n == BATCH_ROWS || bytes > BATCH_BYTES || i - start == BATCH_ITEMS)
 		{
-			resetStringInfo(resume);
-			appendBinaryStringInfo(resume, item->name, item->name_len);
+			resume_at(resume, item);
 			*end = false;
 			break;
 		}
@@ -632,7 +715,7 @@ copy_batch(const Reader *reader, const CfpCollection *col, uint32 start,
 
 		/* One piece of memory a row: record, JSON text, name. */
 		record = node ? cfp_ptr(node->record) : NULL;
-		json = node && options->want_json && node->json ? cfp_ptr(node->json) : NULL;
+		json = node && texts && node->json ? cfp_ptr(node->json) : NULL;
 		record_size = record == NULL ? 0 : json ? CFP_RECORD_HEADER : CFP_RECORD_BYTES(record);
 		json_size = json ? json->len : 0;
 		copy = palloc(record_size + json_size + item->name_len);
@@ -651,11 +734,11 @@ copy_batch(const Reader *reader, const CfpCollection *col, uint32 start,
 		row->row.txid = U64FromFullTransactionId(node->writer);
 		if (json)
 		{
-			row->row.json = memcpy(copy + record_size, json->data, json_size);
-			row->row.json_len = json_size;
+			row->json.data = memcpy(copy + record_size, json->data, json_size);
+			row->json.len = json_size;
 		}
 		else
-			row->make_json = options->want_json && !CFP_RECORD_IS_TOMBSTONE(record);
+			row->make_json = texts && !CFP_RECORD_IS_TOMBSTONE(record);
 	}
 	return n;
 }
@@ -669,15 +752,15 @@ make_json(const CfpCollectionName *name, CfpCollection *col, uint64 generation,
 
 	for (int i = 0; i < n; i++)
 	{
-		CfpRow	   *row = &rows[i].row;
+		const CfpRow *row = &rows[i].row;
 		StringInfoData buf;
 
 		if (!rows[i].make_json)
 			continue;
 		initStringInfo(&buf);
 		cfp_record_append_json(&buf, row->item, row->item_len, row->record);
-		row->json = buf.data;
-		row->json_len = buf.len;
+		rows[i].json.data = buf.data;
+		rows[i].json.len = buf.len;
 		any = true;
 	}
 	if (!any)
@@ -686,11 +769,12 @@ make_json(const CfpCollectionName *name, CfpCollection *col, uint64 generation,
 	LWLockAcquire(&col->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < n && cfp_collection_is(col, generation, name); i++)
 	{
-		CfpRow	   *row = &rows[i].row;
+		const CfpRow *row = &rows[i].row;
+		const RowText *json = &rows[i].json;
 		CfpItem    *item;
 		CfpNode    *node = NULL;
 		CfpText    *text;
-		Size		size = offsetof(CfpText, data) + row->json_len;
+		Size		size = offsetof(CfpText, data) + json->len;
 
 		if (!rows[i].make_json)
 			continue;
@@ -714,8 +798,9 @@ make_json(const CfpCollectionName *name, CfpCollection *col, uint64 generation,
 		if (text == NULL)
 			break;
 		text->size = size;
-		text->len = row->json_len;
-		memcpy(text->data, row->json, row->json_len);
+		text->len = json->len;
+		text->etag = cfp_record_etag(row->item, row->item_len, row->record);
+		memcpy(text->data, json->data, json->len);
 		node->json = cfp_ref(text);
 	}
 	LWLockRelease(&col->lock);
@@ -736,12 +821,15 @@ read_batches(Reader *reader, const CfpCollectionName *name, Merge *merge,
 
 	while (!end)
 	{
-		CfpCollection *col = open_for_read(reader, name, hash, LW_SHARED);
+		CfpCollection *col;
 		uint64		generation;
 		uint32		start;
-		int			n;
+		bool		full = false;
+		int			n = 0;
 		MemoryContext old;
 
+		CHECK_FOR_INTERRUPTS();
+		col = open_for_read(reader, name, hash, LW_SHARED);
 		if (col != NULL && col->order_sorted < col->nitems)
 		{
 			LWLockRelease(&col->lock);
@@ -758,9 +846,16 @@ read_batches(Reader *reader, const CfpCollectionName *name, Merge *merge,
 			cfp_items_before(col,
 							 resume->len > 0 ? resume->data : options->range.from,
 							 resume->len > 0 ? resume->len : options->range.from_len);
-		n = copy_batch(reader, col, start, options, rows, &end, resume);
+		if (merge->text != NULL && merge->nown == 0)
+			start = copy_texts(reader, col, start, merge->text, &full);
+		end = start == col->nitems;
+		if (full && !end)
+			resume_at(resume, cfp_ptr(col->order[start]));
+		else if (!end)
+			n = copy_batch(reader, col, start, options, merge->text != NULL, rows,
+						   &end, resume);
 		LWLockRelease(&col->lock);
-		if (options->want_json)
+		if (merge->text != NULL)
 			make_json(name, col, generation, rows, n);
 
 		for (int i = 0; i < n; i++)
@@ -778,7 +873,7 @@ read_batches(Reader *reader, const CfpCollectionName *name, Merge *merge,
 				if (row->record == NULL)
 					continue;
 			}
-			if (!merge_row(merge, row))
+			if (!merge_row(merge, row, rows[i].json.data ? &rows[i].json : NULL))
 			{
 				end = true;
 				break;
@@ -801,14 +896,13 @@ own_in_range(const CfpPendingRow *own, const CfpItemRange *range)
 					   range->to, range->to_len) <= 0);
 }
 
-
-void
-cfp_read_collection(const CfpCollectionName *name, const CfpReadOptions *options,
-					CfpRowCallback callback, void *arg)
+static void
+read_collection(const CfpCollectionName *name, const CfpReadOptions *options,
+				CfpRowCallback callback, void *arg, CfpItemsText *text)
 {
 	Reader		reader;
 	Merge		merge = {
-		.options = options, .callback = callback, .arg = arg,
+		.options = options, .callback = callback, .arg = arg, .text = text,
 		.caller_cxt = CurrentMemoryContext
 	};
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp collection",
@@ -849,6 +943,21 @@ cfp_read_collection(const CfpCollectionName *name, const CfpReadOptions *options
 		(void) give_own(&merge);
 	MemoryContextSwitchTo(merge.caller_cxt);
 	MemoryContextDelete(cxt);
+}
+
+void
+cfp_read_collection(const CfpCollectionName *name, const CfpReadOptions *options,
+					CfpRowCallback callback, void *arg)
+{
+	read_collection(name, options, callback, arg, NULL);
+}
+
+void
+cfp_read_collection_text(const CfpCollectionName *name, CfpItemsText *text)
+{
+	const CfpReadOptions everything = {0};
+
+	read_collection(name, &everything, NULL, NULL, text);
 }
 
 /* ---------- the collections of a key ---------- */

@@ -35,11 +35,8 @@ typedef struct CfpRow
 {
 	const char *item;
 	int			item_len;
-	const CfpRecord *record;	/* with want_json only its header is there */
+	const CfpRecord *record;
 	uint64		txid;
-	const char *json;			/* `"item": {...}`; with want_json only; NULL
-								 * for a tombstone */
-	int			json_len;
 	bool		own;			/* pending in this transaction */
 } CfpRow;
 
@@ -50,8 +47,15 @@ typedef struct CfpReadOptions
 	CfpItemRange range;			/* all zero: everything */
 	int64		max_items;		/* 0: no limit; counts rows given out */
 	bool		include_deleted;
-	bool		want_json;
 } CfpReadOptions;
+
+/* A collection's items as JSON text: `"item": {...}, "item": {...}`. */
+typedef struct CfpItemsText
+{
+	StringInfo	buf;			/* appended to; NULL: only the etag is wanted */
+	uint64		etag;			/* the sum of the items' */
+	int64		nitems;
+} CfpItemsText;
 
 /*
  * All rows of a collection, in byte order of item name.  What a row points to
@@ -62,6 +66,9 @@ typedef struct CfpReadOptions
 extern void cfp_read_collection(const CfpCollectionName *name,
 								const CfpReadOptions *options,
 								CfpRowCallback callback, void *arg);
+
+/* Add a collection's items, not the deleted ones, to a text. */
+extern void cfp_read_collection_text(const CfpCollectionName *name, CfpItemsText *text);
 
 /* Names of the key's collections, own pending ones included: List of text*. */
 extern List *cfp_read_collections(const char *key, int key_len);

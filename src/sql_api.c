@@ -791,34 +791,6 @@ cfp_get_key(PG_FUNCTION_ARGS)
 #define HEAD_ETAG_OFFSET	10	/* of the digits, which are known last */
 #define ETAG_LEN			16
 
-typedef struct CollectionText
-{
-	StringInfoData buf;			/* unused when only the etag is wanted */
-	int			items_start;
-	uint64		etag;
-} CollectionText;
-
-static bool
-sum_etag(const CfpRow *row, void *arg)
-{
-	CollectionText *text = arg;
-
-	CHECK_FOR_INTERRUPTS();
-	text->etag += cfp_record_etag(row->item, row->item_len, row->record);
-	return true;
-}
-
-static bool
-add_json(const CfpRow *row, void *arg)
-{
-	CollectionText *text = arg;
-
-	if (text->buf.len > text->items_start)
-		appendBinaryStringInfo(&text->buf, ", ", 2);
-	appendBinaryStringInfo(&text->buf, row->json, row->json_len);
-	return sum_etag(row, arg);
-}
-
 /* The etag's digits, not NUL-terminated. */
 static void
 put_etag(char *dst, uint64 etag)
@@ -833,13 +805,12 @@ put_etag(char *dst, uint64 etag)
 static bool
 etag_matches(const CfpCollectionName *name, const char *etag, int len)
 {
-	CollectionText text = {0};
-	CfpReadOptions options = {0};
+	CfpItemsText text = {0};
 	char		current[ETAG_LEN];
 
 	if (len != ETAG_LEN)
 		return false;
-	cfp_read_collection(name, &options, sum_etag, &text);
+	cfp_read_collection_text(name, &text);
 	put_etag(current, text.etag);
 	return memcmp(current, etag, ETAG_LEN) == 0;
 }
@@ -860,8 +831,8 @@ Datum
 cfp_get_collection_json(PG_FUNCTION_ARGS)
 {
 	CfpCollectionName name;
-	CollectionText text = {0};
-	CfpReadOptions options = {0};
+	StringInfoData buf;
+	CfpItemsText text = {.buf = &buf};
 	bool		own;
 
 	if (!begin_collection_read(fcinfo, &name))
@@ -876,19 +847,17 @@ cfp_get_collection_json(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 	}
 
-	initStringInfo(&text.buf);
-	enlargeStringInfo(&text.buf, 32 * 1024);
-	text.buf.len = VARHDRSZ;
-	appendStringInfoString(&text.buf, own ? HEAD_NO_ETAG : HEAD_ETAG);
-	text.items_start = text.buf.len;
-	options.want_json = true;
-	cfp_read_collection(&name, &options, add_json, &text);
-	appendBinaryStringInfo(&text.buf, "}}", 2);
+	initStringInfo(&buf);
+	enlargeStringInfo(&buf, 32 * 1024);
+	buf.len = VARHDRSZ;
+	appendStringInfoString(&buf, own ? HEAD_NO_ETAG : HEAD_ETAG);
+	cfp_read_collection_text(&name, &text);
+	appendBinaryStringInfo(&buf, "}}", 2);
 
 	if (!own)
-		put_etag(text.buf.data + VARHDRSZ + HEAD_ETAG_OFFSET, text.etag);
-	SET_VARSIZE(text.buf.data, text.buf.len);
-	PG_RETURN_POINTER(text.buf.data);
+		put_etag(buf.data + VARHDRSZ + HEAD_ETAG_OFFSET, text.etag);
+	SET_VARSIZE(buf.data, buf.len);
+	PG_RETURN_POINTER(buf.data);
 }
 
 /* ----------
