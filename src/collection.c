@@ -529,15 +529,17 @@ add_item(CfpItemsText *text, uint64 etag, const char *json, int len)
 	text->etag += etag;
 }
 
-/* The row's JSON text, if it is at hand. */
+/* The row's JSON text; data NULL: not at hand. */
 typedef struct RowText
 {
 	const char *data;
 	int			len;
 } RowText;
 
+static const RowText no_text = {0};
+
 static bool
-give(Merge *merge, const CfpRow *row, const RowText *json)
+give(Merge *merge, const CfpRow *row, RowText json)
 {
 	const CfpReadOptions *options = merge->options;
 	MemoryContext old;
@@ -546,20 +548,16 @@ give(Merge *merge, const CfpRow *row, const RowText *json)
 		return true;
 	if (merge->text != NULL)
 	{
-		RowText		made = {0};
-
 		CHECK_FOR_INTERRUPTS();
-		if (json == NULL && merge->text->buf != NULL)
+		if (json.data == NULL && merge->text->buf != NULL)
 		{
 			resetStringInfo(&merge->json);
 			cfp_record_append_json(&merge->json, row->item, row->item_len, row->record);
-			made.data = merge->json.data;
-			made.len = merge->json.len;
+			json.data = merge->json.data;
+			json.len = merge->json.len;
 		}
-		if (json == NULL)
-			json = &made;
 		add_item(merge->text, cfp_record_etag(row->item, row->item_len, row->record),
-				 json->data, json->len);
+				 json.data, json.len);
 		return true;
 	}
 	merge->given++;
@@ -582,11 +580,11 @@ give_own(Merge *merge)
 		.own = true
 	};
 
-	return give(merge, &row, NULL);
+	return give(merge, &row, no_text);
 }
 
 static bool
-merge_row(Merge *merge, const CfpRow *row, const RowText *json)
+merge_row(Merge *merge, const CfpRow *row, RowText json)
 {
 	while (merge->next_own < merge->nown)
 	{
@@ -617,14 +615,14 @@ merge_table_row(const char *item, int item_len, const CfpRecord *record,
 		.item = item, .item_len = item_len, .record = record, .txid = txid
 	};
 
-	return merge_row(arg, &row, NULL);
+	return merge_row(arg, &row, no_text);
 }
 
 /* A row copied out of the cache. */
 typedef struct BatchRow
 {
 	CfpRow		row;			/* with a text at hand only the record's header */
-	RowText		json;			/* data NULL: not at hand */
+	RowText		json;
 	bool		pruned;			/* look in the tables */
 	bool		make_json;		/* to be kept in the cache when made */
 } BatchRow;
@@ -873,7 +871,7 @@ read_batches(Reader *reader, const CfpCollectionName *name, Merge *merge,
 				if (row->record == NULL)
 					continue;
 			}
-			if (!merge_row(merge, row, rows[i].json.data ? &rows[i].json : NULL))
+			if (!merge_row(merge, row, rows[i].json))
 			{
 				end = true;
 				break;
