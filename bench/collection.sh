@@ -52,7 +52,7 @@ for items in 100 10 1000; do
 			side 'stored text' stored_text
 			side 'stored text, uncompressed' stored_plain
 		fi
-		sample 'Redis HGETALL' "$(redis_clients everysec 8 $((10000 / items)) 1 HGETALL c:__rand_int__)" -
+		sample 'Redis HGETALL' "$(redis_clients everysec hgetall 8 1 $items)" -
 	done
 	table
 	note "a collection is $size bytes of JSON text"

@@ -17,8 +17,8 @@ for n in "${client_counts[@]}"; do
 		sample 'SELECT data by primary key' "$(clients "$db" select_data "$n")" -
 		sample 'constant of the same size' "$(clients "$db" constant "$n")" -
 		sample 'SELECT 1' "$(clients "$db" select_1 "$n")" -
-		sample 'Redis GET' "$(redis_clients everysec "$n" 10000 1 GET i:__rand_int__)" -
-		sample 'Redis HGET' "$(redis_clients everysec "$n" 100 1 HGET c:__rand_int__ __rand_int__)" -
+		sample 'Redis GET' "$(redis_clients everysec get "$n")" -
+		sample 'Redis HGET' "$(redis_clients everysec hget "$n")" -
 		sample 'SQLite, in its own process' "$(sqlite_clients normal get "$n")" -
 	done
 	table

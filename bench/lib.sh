@@ -542,40 +542,12 @@ redis_items()
 		end" 0 "$2" "$record" >/dev/null
 }
 
-# redis_clients always|everysec N RANGE DEPTH COMMAND ...: requests a second of
-# N clients that have DEPTH requests under way each, for about $seconds: a
-# short run before tells how many requests that takes.  __rand_int__ in the
-# command is a number below RANGE.  redis-benchmark has one thread: with more it
-# looks for its end four times a second only, and gets less from the server.
+# redis_clients always|everysec KIND N [DEPTH [ITEMS]]: how often a second N clients
+# have the replies to DEPTH requests, which sides/redis.c has the kinds of, from
+# what redis_fill made with ITEMS a collection, 100 if not said.
 redis_clients()
 {
-	local policy=$1 n=$2 range=$3 depth=$4 requests rate
-
-	shift 4
-	requests=$((500 * n * depth))
-	for pass in trial real; do
-		redis-benchmark -s "$work/redis_$policy/socket" -c "$n" -r "$range" -P "$depth" \
-			-n "$requests" --precision 3 "$@" 2>&1 | tr '\r' '\n' >"$work/redis_benchmark"
-		rate=$(sed -n 's/^ *throughput summary: \([0-9.]*\) .*/\1/p' "$work/redis_benchmark")
-		[ "$rate" ] || { cat "$work/redis_benchmark" >&2; return 1; }
-		requests=$(awk -v rate="$rate" -v s="$seconds" 'BEGIN { printf "%d", rate * s + 1 }')
-	done
-	awk '
-		/% <= .* milliseconds \(cumulative/ {
-			percent = $1 + 0
-			for (i = 1; i <= 3; i++)
-				if (found[i] == "" && percent >= (i == 1 ? 50 : i == 2 ? 99 : 99.9))
-					found[i] = $3
-		}
-		END { print found[1], found[2], found[3] }' "$work/redis_benchmark" >"$work/latency"
-	echo "$rate"
-}
-
-# redis_mixed always|everysec N: requests a second of N clients, nine GET to one
-# SET of the 10,000 that redis_items made.
-redis_mixed()
-{
-	driver redis "$work/redis_$1/socket" "$2" "$seconds" $((SEED + round)) "$record"
+	driver redis "$2" "$work/redis_$1/socket" "$3" "${4:-1}" "$seconds" $((SEED + round)) "${5:-100}" "$record"
 }
 
 # ---------------------------------------------------------------- SQLite ----

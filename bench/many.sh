@@ -26,10 +26,10 @@ side()
 	sample "$1" "$(clients "$db" "$2" 8 "${@:3}" | awk '{ print $1 * 100 }')"
 }
 
-# redis_side SIDE ITEMS_A_REQUEST RANGE DEPTH COMMAND ...
+# redis_side SIDE KIND DEPTH
 redis_side()
 {
-	sample "$1" "$(redis_clients $appendfsync 8 "${@:3}" | awk -v n="$2" '{ print $1 * n }')" \
+	sample "$1" "$(redis_clients $appendfsync "$2" 8 "$3" | awk '{ print $1 * 100 }')" \
 		"$(redis_durability $appendfsync)"
 }
 
@@ -55,12 +55,6 @@ statements pipeline_upsert '\startpipeline' "$upsert" '\endpipeline'
 statements pipeline_get '\startpipeline' "SELECT cfp_get('many', 'ITEM', :c);" '\endpipeline'
 statements pipeline_select '\startpipeline' \
 	"SELECT data FROM upsert_latest WHERE key = 'many' AND collection_name = :c AND item_name = 'ITEM';" '\endpipeline'
-fields=() keys=()
-for ((i = 0; i < 100; i++)); do
-	printf -v field '%012d' $i
-	fields+=("$field" "$record")
-	keys+=("i:__rand_int__")
-done
 
 base=0
 syncs=(on off)
@@ -85,14 +79,14 @@ for sync in "${syncs[@]}"; do
 		side 'upsert with history of arrays' many_upsert_arrays -D names="$names" -D datas="$datas" -D numbers="$numbers"
 		base=$((base + 50000 * seconds)) # versions that no round before had
 		side 'C insert of 100 rows' floor_insert_many -D names="$names" -D datas="$datas" -D numbers="$numbers" -D base=$base -D n=0
-		redis_side 'Redis HSET of 100 fields' 100 100 1 HSET c:__rand_int__ "${fields[@]}"
+		redis_side 'Redis HSET of 100 fields' hset_many 1
 		side 'cfp_store, transaction' "$work/transaction_cfp.sql"
 		side 'upsert with history, transaction' "$work/transaction_upsert.sql"
 		sample 'SQLite, transaction' "$(sqlite_clients $synchronous many 8 | awk '{ print $1 * 100 }')" \
 			"$(sqlite_durability $synchronous)"
 		side 'cfp_store, pipeline' "$work/pipeline_cfp.sql"
 		side 'upsert with history, pipeline' "$work/pipeline_upsert.sql"
-		redis_side 'Redis SET, pipeline' 1 10000 100 SET i:__rand_int__ "$record"
+		redis_side 'Redis SET, pipeline' set 100
 	done
 	table
 	least=()
@@ -127,10 +121,10 @@ section 'many: 100 items got at once, 8 clients' 'items a second'
 for ((round = 1; round <= rounds; round++)); do
 	reading cfp_get_many many_cfp_get -D names="$names"
 	reading 'SELECT of 100 names' many_select -D names="$names"
-	sample 'Redis MGET of 100 keys' "$(redis_clients everysec 8 10000 1 MGET "${keys[@]}" | awk '{ print $1 * 100 }')" -
+	sample 'Redis MGET of 100 keys' "$(redis_clients everysec mget 8 | awk '{ print $1 * 100 }')" -
 	reading 'cfp_get, pipeline' "$work/pipeline_get.sql"
 	reading 'SELECT by primary key, pipeline' "$work/pipeline_select.sql"
-	sample 'Redis GET, pipeline' "$(redis_clients everysec 8 10000 100 GET i:__rand_int__)" -
+	sample 'Redis GET, pipeline' "$(redis_clients everysec get 8 100 | awk '{ print $1 * 100 }')" -
 done
 table
 ratio cfp_get_many 'SELECT of 100 names'

@@ -29,7 +29,7 @@ for sync in on off; do
 		base=$((base + 50000 * seconds))
 		sample 'nine constants to one C insert' "$(clients "$db" 'zipf_constant@9 floor_insert@1' 8 \
 			-D table=plain_history -D base=$base -D n=0)"
-		sample Redis "$(redis_mixed $appendfsync 8)" "$(redis_durability $appendfsync)"
+		sample Redis "$(redis_clients $appendfsync mixed 8)" "$(redis_durability $appendfsync)"
 		sample SQLite "$(sqlite_clients $synchronous mixed 8)" "$(sqlite_durability $synchronous)"
 	done
 	redis_stop

@@ -47,10 +47,8 @@ for sync in on off; do
 				side 'C insert, primary key only' floor_insert -D table=key_only_history
 				side 'WAL message' wal_message -D payload="$payload"
 			fi
-			sample 'Redis SET' "$(redis_clients $appendfsync "$n" 10000 1 SET i:__rand_int__ "$record")" \
-				"$(redis_durability $appendfsync)"
-			sample 'Redis HSET' "$(redis_clients $appendfsync "$n" 100 1 HSET c:__rand_int__ __rand_int__ "$record")" \
-				"$(redis_durability $appendfsync)"
+			sample 'Redis SET' "$(redis_clients $appendfsync set "$n")" "$(redis_durability $appendfsync)"
+			sample 'Redis HSET' "$(redis_clients $appendfsync hset "$n")" "$(redis_durability $appendfsync)"
 			sample 'SQLite upsert with history' "$(sqlite_clients $synchronous store "$n")" \
 				"$(sqlite_durability $synchronous)"
 		done

@@ -22,6 +22,8 @@
 #define ZIPF 1.07				/* as in pgbench/zipf_*.sql */
 #define SLOTS 1000000			/* latencies by microsecond; the last has the rest */
 
+#define lengthof(array) (sizeof(array) / sizeof((array)[0]))
+
 static double zipf[ITEMS];		/* weights of this rank and all before it */
 static unsigned latencies[SLOTS];
 

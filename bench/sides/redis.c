@@ -1,34 +1,55 @@
 /*-------------------------------------------------------------------------
  *
  * redis.c
- *		Nine GET to one SET in Redis, items by Zipf's law.
+ *		Clients of Redis.
  *
- *		redis SOCKET CONNECTIONS SECONDS SEED RECORD
+ *		redis KIND SOCKET CONNECTIONS DEPTH SECONDS SEED PER_COLLECTION RECORD
  *
- * redis-benchmark has no mixed load.  Otherwise as it is: one thread, and each
- * connection sends its next request when it has the answer to the one before.
- * The items are those of redis_items() in lib.sh.
- * Prints requests a second, and p50, p99, p99.9 in milliseconds.
+ * The items are those that redis_fill in lib.sh made: 10,000, each with RECORD
+ * as its value, in hashes of PER_COLLECTION of them, and as many keys.  KIND:
+ *
+ *		get, set			a key
+ *		hget, hset			a field of a hash
+ *		hgetall				a hash
+ *		mget				100 keys
+ *		hset_many			the first 100 fields of a hash
+ *		mixed				nine get to one set, by Zipf's law
+ *
+ * A client sends DEPTH such requests at once, and has all the replies before
+ * it sends the next.  Prints how often a second that is, and p50, p99, p99.9
+ * in milliseconds.
  *
  *-------------------------------------------------------------------------
  */
 #include <hiredis/hiredis.h>
-#include <poll.h>
 
-#include "common.h"
+#include "clients.h"
+
+#define MANY 100
+#define MAX_WORDS (2 + 2 * MANY)
 
 typedef struct Connection
 {
 	redisContext *context;
-	int			expected;		/* type of the reply */
-	double		sent;
+	int			missing;		/* replies */
+	long		expected;		/* bytes of strings in the replies */
+	long		received;
 } Connection;
 
+static Connection *connections;
+static int	depth;
+static int	per_collection;
 static const char *record;
 static size_t record_size;
 
+/* The request that is being made. */
+static int	nwords;
+static const char *words[MAX_WORDS];
+static size_t sizes[MAX_WORDS];
+static char names[MAX_WORDS][16];
+
 static void
-check(Connection *connection, int ok)
+check(Connection *connection, bool ok)
 {
 	if (!ok)
 	{
@@ -39,101 +60,230 @@ check(Connection *connection, int ok)
 }
 
 static void
-send_request(Connection *connection, uint64_t *random, double sent)
+add_word(const char *word, size_t size)
+{
+	words[nwords] = word;
+	sizes[nwords++] = size;
+}
+
+/* The name of a key or a field: a prefix and twelve digits. */
+static void
+add_name(const char *prefix, int number)
+{
+	char	   *name = names[nwords];
+	size_t		size = strlen(prefix) + 12;
+
+	memcpy(name, prefix, size - 12);
+	for (size_t i = size; i-- > size - 12; number /= 10)
+		name[i] = '0' + number % 10;
+	add_word(name, size);
+}
+
+/* Each returns how many bytes the strings in the reply have. */
+
+static long
+get(int item)
+{
+	add_word("GET", 3);
+	add_name("i:", item);
+	return record_size;
+}
+
+static long
+set(int item)
+{
+	add_word("SET", 3);
+	add_name("i:", item);
+	add_word(record, record_size);
+	return strlen("OK");
+}
+
+static long
+hget(int item)
+{
+	add_word("HGET", 4);
+	add_name("c:", item / per_collection);
+	add_name("", item % per_collection);
+	return record_size;
+}
+
+static long
+hset(int item)
+{
+	add_word("HSET", 4);
+	add_name("c:", item / per_collection);
+	add_name("", item % per_collection);
+	add_word(record, record_size);
+	return 0;
+}
+
+static long
+hgetall(int item)
+{
+	add_word("HGETALL", 7);
+	add_name("c:", item / per_collection);
+	return per_collection * (12 + record_size);
+}
+
+static long
+hset_many(int item)
+{
+	add_word("HSET", 4);
+	add_name("c:", item / per_collection);
+	for (int i = 0; i < MANY; i++)
+	{
+		add_name("", i);
+		add_word(record, record_size);
+	}
+	return 0;
+}
+
+static long
+mget(uint64_t *random)
+{
+	add_word("MGET", 4);
+	for (int i = 0; i < MANY; i++)
+		add_name("i:", next_random(random) % ITEMS);
+	return MANY * record_size;
+}
+
+static long
+mixed(uint64_t *random)
 {
 	int			item;
-	bool		is_store = next_mixed(random, &item);
-	char		name[16];
-	const char *words[] = {is_store ? "SET" : "GET", name, record};
-	size_t		sizes[] = {3, snprintf(name, sizeof(name), "i:%012d", item), record_size};
+
+	return next_mixed(random, &item) ? set(item) : get(item);
+}
+
+/* Those that work on one item, any with the same chance, and the others. */
+static const struct
+{
+	const char *name;
+	long		(*of_item) (int item);
+	long		(*of_random) (uint64_t *random);
+}			kinds[] =
+{
+	{"get", get, NULL},
+	{"set", set, NULL},
+	{"hget", hget, NULL},
+	{"hset", hset, NULL},
+	{"hgetall", hgetall, NULL},
+	{"hset_many", hset_many, NULL},
+	{"mget", NULL, mget},
+	{"mixed", NULL, mixed},
+};
+static int	kind;
+
+static void
+send_requests(int client, uint64_t *random)
+{
+	Connection *connection = &connections[client];
 	int			done = 0;
 
-	connection->expected = is_store ? REDIS_REPLY_STATUS : REDIS_REPLY_STRING;
-	connection->sent = sent;
-	redisAppendCommandArgv(connection->context, is_store ? 3 : 2, words, sizes);
+	connection->missing = depth;
+	connection->expected = connection->received = 0;
+	for (int i = 0; i < depth; i++)
+	{
+		nwords = 0;
+		connection->expected += kinds[kind].of_item != NULL ?
+			kinds[kind].of_item(next_random(random) % ITEMS) : kinds[kind].of_random(random);
+		redisAppendCommandArgv(connection->context, nwords, words, sizes);
+	}
 	while (!done)
 		check(connection, redisBufferWrite(connection->context, &done) == REDIS_OK);
 }
 
-/* Reads what there is; true if that is the whole reply. */
 static bool
-receive_reply(Connection *connection)
+receive_replies(int client)
 {
-	void	   *reply = NULL;
+	Connection *connection = &connections[client];
+	redisReader *reader = connection->context->reader;
+	void	   *reply;
 
-	check(connection, redisBufferRead(connection->context) == REDIS_OK &&
-		  redisReaderGetReply(connection->context->reader, &reply) == REDIS_OK);
-	if (reply == NULL)
-		return false;
-	check(connection, ((redisReply *) reply)->type == connection->expected);
-	freeReplyObject(reply);
+	check(connection, redisBufferRead(connection->context) == REDIS_OK);
+	while (connection->missing > 0)
+	{
+		check(connection, redisReaderGetReply(reader, &reply) == REDIS_OK);
+		if (reply == NULL)
+			return false;
+		connection->missing--;
+	}
+	check(connection, connection->received == connection->expected);
 	return true;
 }
+
+/*
+ * What hiredis calls for the strings and numbers in a reply: they are looked
+ * at and not kept.  It takes the result for the object that was made.
+ */
+static void *
+see_string(const redisReadTask *task, char *string, size_t size)
+{
+	Connection *connection = task->privdata;
+
+	if (task->type == REDIS_REPLY_ERROR)
+	{
+		fprintf(stderr, "redis: %.*s\n", (int) size, string);
+		exit(1);
+	}
+	connection->received += size;
+	return connection;
+}
+
+/* Only HSET returns one: how many fields are new, which none should be. */
+static void *
+see_integer(const redisReadTask *task, long long value)
+{
+	Connection *connection = task->privdata;
+
+	check(connection, value == 0);
+	return connection;
+}
+
+static redisReplyObjectFunctions see = {
+	.createString = see_string,
+	.createInteger = see_integer,
+};
 
 int
 main(int argc, char **argv)
 {
-	Connection *connections;
-	struct pollfd *polls;
-	int			n,
-				waiting;
-	uint64_t	random;
-	double		start,
-				deadline;
+	int			n;
+	int		   *sockets;
 
-	if (argc != 6)
+	if (argc == 9)
+		while (kind < (int) lengthof(kinds) && strcmp(kinds[kind].name, argv[1]) != 0)
+			kind++;
+	if (argc != 9 || kind == (int) lengthof(kinds))
 	{
-		fputs("usage: redis SOCKET CONNECTIONS SECONDS SEED RECORD\n", stderr);
+		fputs("usage: redis KIND SOCKET CONNECTIONS DEPTH SECONDS SEED PER_COLLECTION RECORD\n", stderr);
 		return 2;
 	}
-	n = waiting = atoi(argv[2]);
-	random = strtoull(argv[4], NULL, 10);
-	record = argv[5];
+	n = atoi(argv[3]);
+	depth = atoi(argv[4]);
+	per_collection = atoi(argv[7]);
+	record = argv[8];
 	record_size = strlen(record);
 	connections = calloc(n, sizeof(Connection));
-	polls = calloc(n, sizeof(struct pollfd));
+	sockets = calloc(n, sizeof(int));
 	for (int i = 0; i < n; i++)
 	{
-		connections[i].context = redisConnectUnix(argv[1]);
-		check(&connections[i], connections[i].context->err == 0);
-		polls[i].fd = connections[i].context->fd;
-		polls[i].events = POLLIN;
+		redisContext *context = redisConnectUnix(argv[2]);
+
+		connections[i].context = context;
+		check(&connections[i], context->err == 0);
+		context->reader->fn = &see;
+		context->reader->privdata = &connections[i];
+		context->reader->maxbuf = 0;	/* buffers are kept */
+		sockets[i] = context->fd;
 	}
 
 	prepare_zipf();
-	start = now();
-	deadline = start + atof(argv[3]);
-	for (int i = 0; i < n; i++)
-		send_request(&connections[i], &random, now());
-	while (waiting > 0)
-	{
-		if (poll(polls, n, -1) < 0)
-		{
-			perror("redis: poll");
-			return 1;
-		}
-		for (int i = 0; i < n; i++)
-		{
-			double		end;
-
-			if (polls[i].revents == 0 || !receive_reply(&connections[i]))
-				continue;
-			end = now();
-			count_latency(end - connections[i].sent);
-			if (end < deadline)
-				send_request(&connections[i], &random, end);
-			else
-			{
-				polls[i].fd = -1;
-				waiting--;
-			}
-		}
-	}
-	report(now() - start);
+	run_clients(sockets, n, atof(argv[5]), strtoull(argv[6], NULL, 10), send_requests, receive_replies);
 
 	for (int i = 0; i < n; i++)
 		redisFree(connections[i].context);
 	free(connections);
-	free(polls);
+	free(sockets);
 	return 0;
 }
