@@ -16,14 +16,15 @@
  *		mixed				nine get to one set, by Zipf's law
  *
  * A client sends DEPTH such requests at once, and has all the replies before
- * it sends the next.  Prints how often a second that is, and p50, p99, p99.9
- * in milliseconds.
+ * it sends the next.  One thread serves all clients.  Prints how often a second
+ * that is, and p50, p99, p99.9 in milliseconds.
  *
  *-------------------------------------------------------------------------
  */
 #include <hiredis/hiredis.h>
+#include <poll.h>
 
-#include "clients.h"
+#include "common.h"
 
 #define MANY 100
 #define MAX_WORDS (2 + 2 * MANY)
@@ -31,12 +32,12 @@
 typedef struct Connection
 {
 	redisContext *context;
+	double		sent;
 	int			missing;		/* replies */
 	long		expected;		/* bytes of strings in the replies */
 	long		received;
 } Connection;
 
-static Connection *connections;
 static int	depth;
 static int	per_collection;
 static const char *record;
@@ -175,11 +176,11 @@ static const struct
 static int	kind;
 
 static void
-send_requests(int client, uint64_t *random)
+send_requests(Connection *connection, uint64_t *random, double sent)
 {
-	Connection *connection = &connections[client];
 	int			done = 0;
 
+	connection->sent = sent;
 	connection->missing = depth;
 	connection->expected = connection->received = 0;
 	for (int i = 0; i < depth; i++)
@@ -193,10 +194,10 @@ send_requests(int client, uint64_t *random)
 		check(connection, redisBufferWrite(connection->context, &done) == REDIS_OK);
 }
 
+/* Reads what there is; true if those are all the replies. */
 static bool
-receive_replies(int client)
+receive_replies(Connection *connection)
 {
-	Connection *connection = &connections[client];
 	redisReader *reader = connection->context->reader;
 	void	   *reply;
 
@@ -248,8 +249,13 @@ static redisReplyObjectFunctions see = {
 int
 main(int argc, char **argv)
 {
-	int			n;
-	int		   *sockets;
+	Connection *connections;
+	struct pollfd *polls;
+	int			n,
+				waiting;
+	uint64_t	random;
+	double		start,
+				deadline;
 
 	if (argc == 9)
 		while (kind < (int) lengthof(kinds) && strcmp(kinds[kind].name, argv[1]) != 0)
@@ -259,13 +265,14 @@ main(int argc, char **argv)
 		fputs("usage: redis KIND SOCKET CONNECTIONS DEPTH SECONDS SEED PER_COLLECTION RECORD\n", stderr);
 		return 2;
 	}
-	n = atoi(argv[3]);
+	n = waiting = atoi(argv[3]);
 	depth = atoi(argv[4]);
+	random = strtoull(argv[6], NULL, 10);
 	per_collection = atoi(argv[7]);
 	record = argv[8];
 	record_size = strlen(record);
 	connections = calloc(n, sizeof(Connection));
-	sockets = calloc(n, sizeof(int));
+	polls = calloc(n, sizeof(struct pollfd));
 	for (int i = 0; i < n; i++)
 	{
 		redisContext *context = redisConnectUnix(argv[2]);
@@ -275,15 +282,44 @@ main(int argc, char **argv)
 		context->reader->fn = &see;
 		context->reader->privdata = &connections[i];
 		context->reader->maxbuf = 0;	/* buffers are kept */
-		sockets[i] = context->fd;
+		polls[i].fd = context->fd;
+		polls[i].events = POLLIN;
 	}
 
 	prepare_zipf();
-	run_clients(sockets, n, atof(argv[5]), strtoull(argv[6], NULL, 10), send_requests, receive_replies);
+	start = now();
+	deadline = start + atof(argv[5]);
+	for (int i = 0; i < n; i++)
+		send_requests(&connections[i], &random, now());
+	while (waiting > 0)
+	{
+		if (poll(polls, n, -1) < 0)
+		{
+			perror("redis: poll");
+			return 1;
+		}
+		for (int i = 0; i < n; i++)
+		{
+			double		end;
+
+			if (polls[i].revents == 0 || !receive_replies(&connections[i]))
+				continue;
+			end = now();
+			count_latency(end - connections[i].sent);
+			if (end < deadline)
+				send_requests(&connections[i], &random, end);
+			else
+			{
+				polls[i].fd = -1;
+				waiting--;
+			}
+		}
+	}
+	report(now() - start);
 
 	for (int i = 0; i < n; i++)
 		redisFree(connections[i].context);
 	free(connections);
-	free(sockets);
+	free(polls);
 	return 0;
 }
