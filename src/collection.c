@@ -629,17 +629,20 @@ typedef struct BatchRow
 
 /*
  * Add items from the place `start` of the order array on whose texts the cache
- * has, until there is one without, or the batch is full; returns the place of
- * the next, and in *full whether it was full.  Locking as in copy_batch.
+ * has, until there is one without, or the batch or the buffer is full; returns
+ * the place of the next, in *full whether that was why, and in *room what the
+ * buffer must have free to go on: it does not grow under the lock.  Locking as
+ * in copy_batch; cannot throw.
  */
 static uint32
 copy_texts(const Reader *reader, const CfpCollection *col, uint32 start,
-		   CfpItemsText *text, bool *full)
+		   CfpItemsText *text, bool *full, int *room)
 {
 	Size		bytes = 0;
 	uint32		i;
 
 	*full = false;
+	*room = 0;
 	for (i = start; i < col->nitems && !*full; i++)
 	{
 		const CfpItem *item = cfp_ptr(col->order[i]);
@@ -653,6 +656,12 @@ copy_texts(const Reader *reader, const CfpCollection *col, uint32 start,
 		{
 			const CfpText *json = cfp_ptr(node->json);
 
+			if (text->buf != NULL && text->buf->maxlen - text->buf->len < (int) json->len + 3)
+			{
+				*full = true;
+				*room = json->len + 2;
+				break;
+			}
 			add_item(text, json->etag, json->data, json->len);
 			bytes += json->len;
 		}
@@ -816,6 +825,7 @@ read_batches(Reader *reader, const CfpCollectionName *name, Merge *merge,
 	uint64		hash = cfp_collection_hash(name);
 	BatchRow   *rows = palloc(BATCH_ROWS * sizeof(BatchRow));
 	bool		end = false;
+	int			room = 0;
 
 	while (!end)
 	{
@@ -827,6 +837,8 @@ read_batches(Reader *reader, const CfpCollectionName *name, Merge *merge,
 		MemoryContext old;
 
 		CHECK_FOR_INTERRUPTS();
+		if (room > 0)
+			enlargeStringInfo(merge->text->buf, room);
 		col = open_for_read(reader, name, hash, LW_SHARED);
 		if (col != NULL && col->order_sorted < col->nitems)
 		{
@@ -845,7 +857,7 @@ read_batches(Reader *reader, const CfpCollectionName *name, Merge *merge,
 							 resume->len > 0 ? resume->data : options->range.from,
 							 resume->len > 0 ? resume->len : options->range.from_len);
 		if (merge->text != NULL && merge->nown == 0)
-			start = copy_texts(reader, col, start, merge->text, &full);
+			start = copy_texts(reader, col, start, merge->text, &full, &room);
 		end = start == col->nitems;
 		if (full && !end)
 			resume_at(resume, cfp_ptr(col->order[start]));
