@@ -67,14 +67,15 @@ clean_environment()
 {
 	local name
 
-	for name in "${!PG@}"; do
+	for name in "${!PG@}" "${!LC_@}"; do
 		case $name in
 			PG_CONFIG | PG_TEST_*) ;;
 			*) unset "$name" ;;
 		esac
 	done
 	unset CDPATH
-	export LC_ALL=C.UTF-8 TZ=UTC HOME=/nonexistent
+	# LANG as well: the Perl modules of the server's tests drop LC_ALL
+	export LANG=C.UTF-8 LC_ALL=C.UTF-8 TZ=UTC HOME=/nonexistent
 	umask 022
 }
 
