@@ -30,6 +30,11 @@
 #include "varatt.h"
 #endif
 
+/* As of 18 it stands before the declaration. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* The extension's name, and the name of every log prefix and worker type. */
 #define CFP_EXTENSION_NAME	"cfp"
 

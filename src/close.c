@@ -43,6 +43,7 @@
 #include "utils/tuplestore.h"
 
 #include "calendar.h"
+#include "compat.h"
 #include "day_dir.h"
 #include "instance_lock.h"
 #include "jobs.h"
@@ -228,7 +229,7 @@ static void
 scan_days(DayCallback callback, void *arg)
 {
 	Relation	days = table_open(cfp_tables()->days, AccessShareLock);
-	Relation	index = index_open(RelationGetPrimaryKeyIndex(days), AccessShareLock);
+	Relation	index = index_open(cfp_primary_key_index(days), AccessShareLock);
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SysScanDesc scan = systable_beginscan_ordered(days, index, snapshot, 0, NULL);
 	HeapTuple	tuple;

@@ -16,6 +16,16 @@
 #include "utils/datetime.h"
 #include "utils/rel.h"
 
+static inline Oid
+cfp_primary_key_index(Relation table)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(table, false);
+#else
+	return RelationGetPrimaryKeyIndex(table);
+#endif
+}
+
 static inline IndexScanDesc
 cfp_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 {

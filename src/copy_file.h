@@ -58,6 +58,6 @@ extern int	cfp_copy_read(CfpCopyReader *reader, void *to, int min, int max);
 extern void cfp_copy_check(CfpCopyReader *reader, int64 rows, const CfpCopySums *sums);
 
 /* Throws XX001: the file is damaged, with the detail. */
-extern void cfp_copy_damaged(const char *path, const char *detail) pg_attribute_noreturn();
+pg_noreturn extern void cfp_copy_damaged(const char *path, const char *detail);
 
 #endif							/* CFP_COPY_FILE_H */

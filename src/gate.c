@@ -32,6 +32,7 @@
  *-------------------------------------------------------------------------
  */
 #include "cfp.h"
+#include "compat.h"
 #include "gate.h"
 #include "pending.h"
 #include "tables.h"
@@ -135,7 +136,7 @@ static void
 mark_reconcile(void)
 {
 	Relation	state = table_open(required_table("cfp_state"), RowExclusiveLock);
-	Oid			index = RelationGetPrimaryKeyIndex(state);
+	Oid			index = cfp_primary_key_index(state);
 	Datum		values[STATE_COLUMNS] = {0};
 	bool		nulls[STATE_COLUMNS] = {0};
 	bool		replaces[STATE_COLUMNS] = {0};

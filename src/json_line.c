@@ -423,7 +423,7 @@ typedef struct LineReader
 	int			names_len;
 } LineReader;
 
-static void bad_line(const char *message, ...) pg_attribute_noreturn() pg_attribute_printf(1, 2);
+pg_noreturn static void bad_line(const char *message, ...) pg_attribute_printf(1, 2);
 
 static void
 bad_line(const char *message, ...)
@@ -446,7 +446,7 @@ bad_line(const char *message, ...)
 			 errmsg_internal("%s", text.data)));
 }
 
-static void bad_json(LineReader *reader, JsonParseErrorType error) pg_attribute_noreturn();
+pg_noreturn static void bad_json(LineReader *reader, JsonParseErrorType error);
 
 static void
 bad_json(LineReader *reader, JsonParseErrorType error)

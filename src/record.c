@@ -115,7 +115,7 @@ static const ImageHead image_head = {
 #define MAX_JSON_SIZE		(MaxAllocSize / 2 - 8 * 1024 * 1024)
 #define SMALL_JSONB			(32 * 1024)
 
-static void too_large(const char *hint) pg_attribute_noreturn();
+pg_noreturn static void too_large(const char *hint);
 
 static void
 too_large(const char *hint)
@@ -871,7 +871,7 @@ cfp_record_append_json(StringInfo buf, const char *item, int item_len,
 	JsonbToCString(buf, &image->root, VARSIZE(image));
 }
 
-static void value_not_finite(void) pg_attribute_noreturn();
+pg_noreturn static void value_not_finite(void);
 
 static void
 value_not_finite(void)
@@ -1035,9 +1035,8 @@ cfp_value_route(CfpValue *value, Oid type, Datum datum, bool isnull)
 	}
 }
 
-static void special_field_error(int sqlstate, const char *field,
-								const JsonbValue *value, const char *wanted)
-			pg_attribute_noreturn();
+pg_noreturn static void special_field_error(int sqlstate, const char *field,
+											const JsonbValue *value, const char *wanted);
 
 static void
 special_field_error(int sqlstate, const char *field, const JsonbValue *value,

@@ -797,7 +797,7 @@ put_etag(char *dst, uint64 etag)
 {
 	char		digits[ETAG_LEN + 1];
 
-	snprintf(digits, sizeof(digits), "%016" INT64_MODIFIER "x", etag);
+	snprintf(digits, sizeof(digits), "%016llx", (unsigned long long) etag);
 	memcpy(dst, digits, ETAG_LEN);
 }
 

@@ -181,7 +181,7 @@ keep_value(CfpValue *value, const ViewRow *row)
 						row->nulls[CFP_COL_VALUE_STRING]);
 }
 
-static void from_data_only(const char *column) pg_attribute_noreturn();
+pg_noreturn static void from_data_only(const char *column);
 
 static void
 from_data_only(const char *column)

@@ -61,7 +61,7 @@ extern Datum cfp_statement_value(int column, bool *isnull);
  */
 extern void cfp_statement_take_names(Datum *names, MemoryContext context);
 /* Throws 55006: a transaction is changing the storage tables by hand, or has locked them. */
-extern void cfp_raise_hand_change(void) pg_attribute_noreturn();
+pg_noreturn extern void cfp_raise_hand_change(void);
 /* SET LOCAL. */
 extern void cfp_set_local(const char *name, const char *value);
 

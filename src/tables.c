@@ -208,7 +208,7 @@ cfp_table_oid(const char *name)
 /*
  * All errors about the tables' shape.  What is wrong is a complete clause.
  */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 table_unusable(Oid schema, const char *table, const char *wrong)
 {
 	ereport(ERROR,
@@ -471,7 +471,7 @@ my_rights(void)
 	return rights;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 permission_denied(const char *kind, const char *relation, const char *needed,
 				  const char *grant)
 {

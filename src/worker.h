@@ -62,7 +62,7 @@ extern void cfp_check_not_in_recovery(const char *function);
  */
 extern void cfp_check_not_blocking(int pid, const char *function, TimestampTz *looked_at);
 /* Throws the error the outcome carries. */
-extern void cfp_request_raise(const CfpRequest *outcome, const char *function) pg_attribute_noreturn();
+pg_noreturn extern void cfp_request_raise(const CfpRequest *outcome, const char *function);
 /* Done, or failed with the error if there is one.  Cannot throw. */
 extern void cfp_request_set_outcome(CfpRequest *request, int64 result, const ErrorData *error);
 

@@ -95,5 +95,5 @@ log_ok($primary, qr/FATAL:  (?:the database system is|terminating walsender)/);
 log_ok(
 	$standby,
 	qr/ERROR:  [^\n]*(?:read-only|recovery|standby)/,
-	qr/FATAL:  (?:could not connect to the primary server|could not (?:receive|send) (?:data|end)|terminating walreceiver)/);
+	qr/FATAL:  (?:(?:streaming replication receiver "standby" )?could not connect to the primary server|could not (?:receive|send) (?:data|end)|terminating walreceiver)/);
 done_testing();
