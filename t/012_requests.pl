@@ -79,7 +79,7 @@ $other->do("SELECT cfp_store('k', '{}', 'item3', 'c')");
 $third->do('SELECT pg_advisory_xact_lock(1)', { pg_async => PG_ASYNC });
 dies_with($session, 'SELECT cfp_flush()', '40P01', qr/deadlock|block/, 'a caller that blocks the worker through another');
 $session->do('ROLLBACK');
-$third->pg_result;
+ok(succeeded($third), 'the one between goes on');
 $third->do('ROLLBACK');
 like($session->selectrow_array('SELECT cfp_flush()'), qr/^[01]$/, 'then the flush works');
 
@@ -102,7 +102,7 @@ foreach my $n (0 .. $#callers)
 {
 	$callers[$n]->do($n % 2 ? 'SELECT cfp_flush()' : 'SELECT cfp_fold()', { pg_async => PG_ASYNC });
 }
-my @errors = grep { !eval { $_->pg_result; 1 } } @callers;
+my @errors = grep { !succeeded($_) } @callers;
 is(join("\n", map { $_->errstr } @errors), '', 'many callers at once are all served');
 latest_ok($node, 'and the result is right');
 $_->disconnect foreach @callers;
@@ -120,7 +120,7 @@ $node->poll_query_until('postgres',
 $session->do('SET LOCAL statement_timeout = 60000');
 dies_with($session, 'SELECT cfp_flush()', '40P01', qr/deadlock|block/, 'a caller that blocks the worker and finds no room');
 $session->do('ROLLBACK');
-@errors = grep { !eval { $_->pg_result; 1 } } @callers;
+@errors = grep { !succeeded($_) } @callers;
 is(join("\n", map { $_->errstr } @errors), '', 'then the others are served');
 $_->disconnect foreach @callers;
 
@@ -145,7 +145,7 @@ while (@waiting)
 		usleep(10_000);
 		next;
 	}
-	$outcome{ eval { $caller->pg_result; 1 } ? '00000' : $caller->state }++;
+	$outcome{ succeeded($caller) ? '00000' : $caller->state }++;
 	$caller->do('ROLLBACK');
 }
 ok($outcome{'40P01'} && !$outcome{'57014'}, 'two callers that block the workers of each other')
@@ -164,7 +164,7 @@ kill 'TERM', $pid;
 $node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid")
   or fail('SIGTERM interrupts a lock wait of the worker');
 $third->do('ROLLBACK');
-my $served = eval { $session->pg_result; 1 };
+my $served = succeeded($session);
 ok($served || $session->state eq '55000' || $session->state =~ /^57P0/, 'a caller whose worker goes is served or told')
   or diag($session->errstr);
 wait_worker($node);

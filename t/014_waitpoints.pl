@@ -65,7 +65,7 @@ foreach my $point ('precommit', 'linked')
 	is(stored(), '0', "at $point: nothing is seen");
 	seen_ok($node, "at $point: all agree");
 	$node->safe_psql('postgres', "SELECT pg_cancel_backend($session->{pg_pid})");
-	is(eval { $session->pg_result; 1 }, undef, "cancelled at $point: the COMMIT fails");
+	ok(!succeeded($session), "cancelled at $point: the COMMIT fails");
 	is($session->state, '57014', "cancelled at $point: SQLSTATE");
 	is(stored(), '0', "cancelled at $point: nothing is seen");
 	$session->do("SET cfp.debug_waitpoint = ''");
@@ -119,7 +119,7 @@ $waiter->do(q{SELECT cfp_store('k', '{}', 'item1', 'c', 99)}, { pg_async => PG_A
 $node->poll_query_until('postgres', "SELECT cardinality(pg_blocking_pids($waiter->{pg_pid})) > 0")
   or fail('a store waits for the load');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($session->{pg_pid})");
-ok(eval { $waiter->pg_result; 1 }, 'terminated at load: who waits takes over');
+ok(succeeded($waiter), 'terminated at load: who waits takes over');
 is($node->safe_psql('postgres', q{SELECT cfp_get_value('k', 'item1', 'c')}), '99', 'terminated at load: the store is seen');
 seen_ok($node, 'terminated at load: all agree');
 

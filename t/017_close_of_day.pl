@@ -192,7 +192,7 @@ wait_worker($node, $db);
 usleep(300_000);
 ok(!$asker->pg_ready, 'also over a restart of the worker');
 go_on($db, 'backup_written');
-$statement->pg_result;
+ok(succeeded($statement), 'it ends then');
 is_deeply([ map { $_->[2] } @{ $statement->fetchall_arrayref } ], [ 1, 1 ],
 	'it returns the dates closed, whatever its snapshot: also one that was skipped before');
 $asker->do('COMMIT');

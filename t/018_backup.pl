@@ -309,8 +309,8 @@ $after->do(q{SELECT cfp_store('v', '{}', 'int', 'c', 3)}, { pg_async => PG_ASYNC
 $node->poll_query_until('postgres', "SELECT cardinality(pg_blocking_pids($after->{pg_pid})) > 0")
   or fail('a later store waits for the restore');
 $before->do('COMMIT');
-ok(eval { $restorer->pg_result; 1 }, 'the restore goes on after the store');
-ok(eval { $after->pg_result; 1 }, 'the later store goes on after the restore');
+ok(succeeded($restorer), 'the restore goes on after the store');
+ok(succeeded($after), 'the later store goes on after the restore');
 is(sql(q{SELECT version || ':' || value_int FROM cfp_item('v', 'int', 'c')}), '6:3', 'its version follows that of the backup');
 is(sql(q{SELECT count(*) FROM storage_history WHERE key = 'v' AND item_name = 'int'}), '6', 'the earlier one was discarded');
 seen_ok($node, 'after a restore among stores: all agree');
@@ -331,7 +331,7 @@ $before->do('SET LOCAL statement_timeout = 60000');
 ok(!eval { $before->do(q{SELECT cfp_verify_backup('2020-02-29')}); 1 }, 'a job behind one that waits for the caller fails');
 is($before->state, '40P01', 'it is a deadlock, too');
 $before->do('ROLLBACK');
-ok(eval { $restorer->pg_result; 1 }, 'then the first one goes on');
+ok(succeeded($restorer), 'then the first one goes on');
 is(sql(q{SELECT cfp_store('v', '{}', 'int', 'c', 3)}), '6', 'and has restored');
 
 # Cancelled, it changes nothing.

@@ -486,11 +486,9 @@ sub finish
 	my ($session) = @_;
 	my ($op, $sth) = delete @$session{ 'op', 'sth' };
 	my $rows = [];
-	my $ok = eval {
-		$sth->pg_result;
-		$rows = $sth->fetchall_arrayref if $sth->{NUM_OF_FIELDS};
-		1;
-	};
+	my $ok = succeeded($sth);
+
+	$rows = $sth->fetchall_arrayref if $ok && $sth->{NUM_OF_FIELDS};
 
 	$changed_by_hand = time if $op->{hand};
 	if ($session->{killed})
@@ -614,7 +612,7 @@ sub run
 			$control->do('SELECT pg_cancel_backend(?)', undef, $session->{dbh}{pg_pid});
 			usleep(5000);
 		}
-		eval { $session->{sth}->pg_result; $session->{sth}->finish; 1 } if $session->{op};
+		$session->{sth}->finish if $session->{op} && succeeded($session->{sth});
 		eval { $session->{dbh}->disconnect };
 	}
 	kill 'KILL', $releaser;

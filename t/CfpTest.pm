@@ -16,6 +16,7 @@ use Time::HiRes qw(usleep);
 our @EXPORT = qw(
   cfp_node cfp_install wait_worker connect_node wait_true
   seen_ok latest_ok history_ok log_ok sqlstate state_is
+  succeeded
 );
 
 # A started node with cfp preloaded; extra lines go into postgresql.conf.
@@ -74,6 +75,15 @@ sub connect_node
 			AutoCommit => 1,
 			AutoInactiveDestroy => 1,
 			%attributes });
+}
+
+# Waits for the outcome of an asynchronous command of a DBI handle.  Whether
+# pg_result throws when it has failed depends on the version of DBD::Pg.
+sub succeeded
+{
+	my ($handle) = @_;
+
+	return eval { $handle->pg_result; 1 } && $handle->state eq '';
 }
 
 # Wait until a query returns true, on a server that may be starting again.
