@@ -58,6 +58,16 @@ SELECT pg_temp.error($$UPDATE cfp.storage_current SET status = 'x' WHERE key = '
 SELECT pg_temp.error($$UPDATE cfp.storage_current SET value_int = 1, value_float = 2 WHERE key = 'view' AND item_name = 'int'$$);
 SELECT pg_temp.error($$UPDATE cfp.storage_current SET data = '3' WHERE key = 'view' AND item_name = 'int'$$);
 
+-- a join that gives an item twice: neither of the two
+SELECT pg_temp.error($$UPDATE cfp.storage_current SET value_int = x FROM generate_series(1, 2) x WHERE key = 'view' AND item_name = 'int'$$);
+SELECT pg_temp.error($$DELETE FROM cfp.storage_current USING generate_series(1, 2) x WHERE key = 'view' AND item_name = 'int'$$);
+SELECT pg_temp.error($$WITH u AS (UPDATE cfp.storage_current SET value_int = 5 WHERE key = 'view' AND item_name = 'int' RETURNING 1)
+	DELETE FROM cfp.storage_current WHERE key = 'view' AND item_name = 'int'$$);
+BEGIN;
+UPDATE cfp.storage_current SET value_int = 1 WHERE key = 'view' AND item_name = 'int' RETURNING value_int;
+UPDATE cfp.storage_current SET value_int = 2 WHERE key = 'view' AND item_name = 'int' RETURNING value_int;
+ROLLBACK;
+
 -- DELETE
 DELETE FROM cfp.storage_current WHERE key = 'view' AND item_name LIKE 'json%' RETURNING item_name, version;
 DELETE FROM cfp.storage_current WHERE key = 'view' AND item_name = 'none';

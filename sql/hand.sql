@@ -120,7 +120,16 @@ SELECT pg_temp.error($$SELECT cfp.cfp_gate_trigger()$$);
 CREATE TABLE elsewhere (txid xid8);
 CREATE TRIGGER wrong BEFORE INSERT ON elsewhere FOR EACH ROW EXECUTE FUNCTION cfp.cfp_gate_trigger();
 SELECT pg_temp.error($$INSERT INTO elsewhere VALUES ('5')$$);
+DROP TRIGGER wrong ON elsewhere;
+ALTER TABLE elsewhere ALTER COLUMN txid TYPE text;
+CREATE TRIGGER wrong BEFORE INSERT ON elsewhere FOR EACH ROW EXECUTE FUNCTION cfp.cfp_stamp_trigger();
+SELECT pg_temp.error($$INSERT INTO elsewhere VALUES ('5')$$);
+ALTER TABLE elsewhere DROP COLUMN txid;
+SELECT pg_temp.error($$INSERT INTO elsewhere DEFAULT VALUES$$);
 DROP TABLE elsewhere;
+
+-- what has been changed is folded when that has ended
+SELECT pg_temp.error($$DELETE FROM cfp.storage_history WHERE key = 'hand' AND item_name = 'i1'; SELECT cfp.cfp_fold()$$);
 
 CALL pg_temp.wait_for_worker();
 ALTER DATABASE regression RESET cfp.flush_interval;

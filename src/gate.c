@@ -47,6 +47,7 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_type_d.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -262,12 +263,18 @@ cfp_stamp_trigger(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be called as a row trigger for INSERT or UPDATE",
 						"cfp_stamp_trigger")));
+	column = SPI_fnumber(RelationGetDescr(trigger->tg_relation), "txid");
+	if (column <= 0 ||
+		SPI_gettypeid(RelationGetDescr(trigger->tg_relation), column) != XID8OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" needs a table with a column \"txid\" of type xid8",
+						"cfp_stamp_trigger")));
 
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	if (cfp_am_worker)
 		return PointerGetDatum(row);
 
-	column = SPI_fnumber(RelationGetDescr(trigger->tg_relation), "txid");
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, RelationGetDescr(trigger->tg_relation),
 													 1, &column, &frozen, &isnull));
 }

@@ -419,7 +419,11 @@ cfp_prune_history(PG_FUNCTION_ARGS)
 	if (args.has_older_than)
 		args.older_than = PG_GETARG_TIMESTAMPTZ(0);
 	args.keep_versions = PG_ARGISNULL(1) ? -1 : PG_GETARG_INT32(1);
-	args.dry_run = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+	if (PG_ARGISNULL(4))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("dry_run must not be NULL")));
+	args.dry_run = PG_GETARG_BOOL(4);
 	if (!args.has_older_than && PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -48,6 +48,7 @@
 #include "utils/wait_event.h"
 
 #include "jobs.h"
+#include "pending.h"
 #include "worker.h"
 
 /* How long to wait for a worker to be started, in ms. */
@@ -294,17 +295,24 @@ cfp_check_not_in_recovery(const char *function)
 				 errhint("Call it on the primary; this server replays what its worker does.")));
 }
 
-int64
-cfp_request(CfpRequestKind kind)
+void
+cfp_request_outcome(CfpRequestKind kind, CfpRequest *outcome)
 {
 	CfpDatabase *db;
 	CfpRequest *volatile request;
-	CfpRequest	outcome;
 	TimestampTz missing_since = 0;
 	TimestampTz looked_at = GetCurrentTimestamp();
 	TimestampTz looked_at_job = looked_at;
 
 	cfp_check_not_in_recovery(kind_function(kind));
+	/* What was changed by hand is compared first, and so must have ended. */
+	if (cfp_hand_changed && kind != CFP_REQUEST_FLUSH)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_DEADLOCK_DETECTED),
+				 errmsg("deadlock detected"),
+				 errdetail("%s would wait for this transaction, which has changed the storage tables by hand.",
+						   kind_function(kind)),
+				 errhint("Commit or roll back first, then call %s.", kind_function(kind))));
 	db = cfp_my_database();
 	look_for_worker(db, kind, &missing_since);
 
@@ -327,9 +335,16 @@ cfp_request(CfpRequestKind kind)
 	}
 	PG_END_ENSURE_ERROR_CLEANUP(leave_request, PointerGetDatum(request));
 
-	outcome = *request;
+	*outcome = *request;
 	leave_request(0, PointerGetDatum(request));
+}
 
+int64
+cfp_request(CfpRequestKind kind)
+{
+	CfpRequest	outcome;
+
+	cfp_request_outcome(kind, &outcome);
 	if (outcome.state == CFP_REQUEST_FAILED)
 		cfp_request_raise(&outcome, kind_function(kind));
 	return outcome.result;

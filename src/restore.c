@@ -477,8 +477,10 @@ look_for_newer(Restore *restore, bool discard)
 	if (newer > 0 && !discard)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("restoring the backup of %s would lose newer records of %lld items",
-						cfp_date_text(restore->manifest.date), (long long) newer),
+				 errmsg_plural("restoring the backup of %s would lose newer records of %lld item",
+							   "restoring the backup of %s would lose newer records of %lld items",
+							   (unsigned long) newer,
+							   cfp_date_text(restore->manifest.date), (long long) newer),
 				 errhint("Call it with discard_newer := true to lose them. Those in day files can be brought back with cfp_rebuild_history_from_wal().")));
 }
 
@@ -679,6 +681,22 @@ cfp_verify_backup(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(cfp_job_run(CFP_JOB_VERIFY_BACKUP, &args));
 }
 
+/*
+ * What the restore will discard should be in the day files, as far as the
+ * tables can still be read.
+ */
+static void
+flush_before_discarding(void)
+{
+	CfpRequest	outcome;
+
+	cfp_request_outcome(CFP_REQUEST_FLUSH, &outcome);
+	if (outcome.state == CFP_REQUEST_FAILED)
+		ereport(WARNING,
+				(errmsg("could not flush before restoring: %s", outcome.message),
+				 errdetail("What was committed since the last flush is in no day file, and is discarded.")));
+}
+
 /* cfp_restore_backup(date, discard_newer): rows */
 Datum
 cfp_restore_backup(PG_FUNCTION_ARGS)
@@ -689,6 +707,8 @@ cfp_restore_backup(PG_FUNCTION_ARGS)
 	cfp_require_preload();
 	args.from = cfp_date_argument(fcinfo, 0);
 	args.discard_newer = !PG_ARGISNULL(1) && PG_GETARG_BOOL(1);
+	if (args.discard_newer)
+		flush_before_discarding();
 	rows = cfp_job_run(CFP_JOB_RESTORE_BACKUP, &args);
 	(void) cfp_request(CFP_REQUEST_RECONCILE);
 	PG_RETURN_INT64(rows);

@@ -264,6 +264,23 @@ take_special_fields(CfpFields *fields, const ViewRow *new, const ViewRow *old,
 	check_status(fields, new, old, desc);
 }
 
+/*
+ * Throws 21000 when this statement has changed the item already, and comes to
+ * it again with the row as it was: a join gave it twice.
+ */
+static void
+check_first_change(const CfpItemName *name, int32 version)
+{
+	const CfpRecord *own = cfp_pending_find(name, CFP_UP_TO_NOW);
+
+	if (own != NULL && own->version != version)
+		ereport(ERROR,
+				(errcode(ERRCODE_CARDINALITY_VIOLATION),
+				 errmsg("one statement cannot change item \"%.*s\" of storage_current twice",
+						name->item_len, name->item),
+				 errhint("Ensure that it finds each item at most once.")));
+}
+
 /* Store the new row; old is NULL for an INSERT.  Returns the row as stored. */
 static HeapTuple
 store_row(const ViewRow *new, const ViewRow *old, TupleDesc desc)
@@ -289,6 +306,7 @@ store_row(const ViewRow *new, const ViewRow *old, TupleDesc desc)
 	{
 		int32		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
 
+		check_first_change(&name, version);
 		cfp_pending_store(&name, &fields, cfp_expect_version, &version, false);
 	}
 
@@ -308,6 +326,7 @@ delete_row(const ViewRow *old)
 	int32		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
 
 	take_name(&name, old);
+	check_first_change(&name, version);
 	cfp_special_fields(&fields, 0, true, NULL, 0);
 	cfp_pending_store(&name, &fields, cfp_expect_version, &version, false);
 }

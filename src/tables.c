@@ -504,7 +504,7 @@ check_row_security(const CfpTables *t, UserRights *rights)
 						quote_qualified_identifier(get_namespace_name(t->schema), name)),
 				 errdetail("Row security is active on it for role \"%s\".",
 						   GetUserNameFromId(GetUserId(), false)),
-				 errhint("Use a view or functions of your own over cfp to show a role some of the items only, "
+				 errhint("Write functions (SECURITY DEFINER) over cfp's for roles that may see some of the items only, "
 						 "or run ALTER TABLE ... DISABLE ROW LEVEL SECURITY.")));
 	rights->rights |= NO_ROW_SECURITY;
 }

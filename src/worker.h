@@ -38,6 +38,10 @@ extern void cfp_worker_dirty_items(int64 items);
  * 25006 on a standby, 40P01 when the caller blocks the worker.
  */
 extern int64 cfp_request(CfpRequestKind kind);
+
+/* The same, but the worker's error, or its result, is in *outcome. */
+extern void cfp_request_outcome(CfpRequestKind kind, CfpRequest *outcome);
+
 /*
  * Worker side: take all waiting requests of one kind, then finish those of the
  * kind that run with the result, or with the error if there is one.

@@ -283,7 +283,7 @@ foreach my $loss (sort keys %losses)
 my $session = connect_node($node);
 $session->do(q{SELECT cfp_store('v', '{}', 'int', 'c', 4711)});
 is($session->selectrow_array(q{SELECT cfp_get_value('v', 'int', 'c')}), '4711', 'an item is stored anew');
-state_is($node, 'postgres', q{SELECT cfp_restore_backup('2020-02-29')}, '55000', qr/newer records of 1 items.*discard_newer/s, 'a newer record');
+state_is($node, 'postgres', q{SELECT cfp_restore_backup('2020-02-29')}, '55000', qr/newer records of 1 item\b.*discard_newer/s, 'a newer record');
 $session->do(q{SELECT cfp_store('new', '{}', 'item', 'c', 1)});
 state_is($node, 'postgres', q{SELECT cfp_restore_backup('2020-02-29')}, '55000', qr/newer records of 2 items/, 'and a new item');
 $session->do(q{SELECT cfp_fold()});
@@ -291,7 +291,10 @@ state_is($node, 'postgres', q{SELECT cfp_restore_backup('2020-02-29')}, '55000',
 $session->do(q{DELETE FROM storage_history WHERE key = 'new'});
 state_is($node, 'postgres', q{SELECT cfp_restore_backup('2020-02-29')}, '55000', qr/newer records of 2 items/, 'one in latest only');
 is($session->selectrow_array(q{SELECT cfp_get_value('v', 'int', 'c')}), '4711', 'a refused restore changes nothing');
+$session->do(q{SELECT cfp_store('new', '{}', 'not flushed', 'c', 2)});
 is(sql(q{SELECT cfp_restore_backup('2020-02-29', discard_newer => true)}), $rows, 'told so, it restores');
+is(sql(q{SELECT count(*) FROM cfp_wal_files f, cfp_read_wal(f.date) r WHERE r.item_name = 'not flushed'}), '1',
+	'what is discarded stands in the day files, also if it was just committed');
 is($session->selectrow_array(q{SELECT cfp_get_value('v', 'int', 'c')}), '9007199254740993', 'an open session sees the restored value');
 is($session->selectrow_array(q{SELECT cfp_get('new', 'item', 'c')}), undef, 'and not the discarded item');
 restored_ok('first', 'newer discarded');

@@ -46,6 +46,7 @@ prune_ok('keep_versions => 1', 0, 'before the fold');
 sql('SELECT cfp_fold()');
 sql(q{SELECT cfp_store('k', '{}', 'i1', 'c', 11)});
 sql('SELECT cfp_flush()');
+state_is($node, 'postgres', 'SELECT cfp_prune_history(keep_versions => 0, dry_run => NULL)', '22004', qr/dry_run/, 'dry_run NULL');
 prune_ok("keep_versions => 5, key => 'other'", 0, 'another key');
 prune_ok("keep_versions => 5, key => 'k', collection_name => 'x'", 0, 'another collection');
 prune_ok("keep_versions => 5, key => 'k', collection_name => 'c'", 6 + 5 + 5, 'one collection');
@@ -220,5 +221,5 @@ state_is($node, 'postgres', 'SET ROLE nobody; SELECT cfp_prune_history(keep_vers
 state_is($node, 'postgres', 'SET ROLE nobody; SELECT cfp_close_day()', '42501', qr/permission denied/, 'cfp_close_day without EXECUTE');
 
 $node->stop;
-log_ok($node, qr/ERROR:  [^\n]*failed: |could not serialize|deadlock|must be given|must not be negative|names are too long|permission denied|canceling statement|the item has been changed|40001|concurrent/);
+log_ok($node, qr/ERROR:  [^\n]*failed: |could not serialize|deadlock|must be given|must not be (?:NULL|negative)|names are too long|permission denied|canceling statement|the item has been changed|40001|concurrent/);
 done_testing();
