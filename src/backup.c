@@ -19,7 +19,7 @@
  *
  * What of the history goes in (cfp.backup_history): all of it, nothing, or
  * what S sees and the snapshot of the last backup did not.  The last is found
- * as a flush finds what is new (flush.c), and is right only as long as nothing
+ * as a flush finds what is new (new_rows.c), and is right only as long as nothing
  * else than stores has changed the history.  So whatever else does, marks the
  * database to be reconciled or calls cfp_backup_break_chain(), which takes the
  * snapshot out of the row and raises its counter; then, and while the database
@@ -62,6 +62,7 @@
 #include "day_dir.h"
 #include "instance_lock.h"
 #include "jobs.h"
+#include "new_rows.h"
 #include "record.h"
 #include "settings.h"
 #include "tables.h"
@@ -77,9 +78,7 @@ typedef struct Backup
 	CfpManifest manifest;
 	char	   *snapshot;		/* S as text */
 	int64		chain;			/* counter of the row 'backup', as S sees it */
-	uint64		old_xmax;		/* of the last backup's snapshot */
-	int			nxip;			/* of it, those that have ended by S */
-	Datum	   *xip;
+	CfpNewTransactions new;		/* since the last backup's snapshot */
 	int64		done;
 	int64		total;			/* an estimate */
 } Backup;
@@ -153,11 +152,12 @@ choose_kind(Backup *backup)
 	chained = chained && !isnull;
 	if (chained)
 	{
-		backup->old_xmax = DatumGetUInt64(value);
+		backup->new.xmax = DatumGetUInt64(value);
+		backup->new.below = PG_UINT64_MAX;
 		manifest->builds_on = DatumGetDateADT(cfp_statement_value(2, &isnull));
 		deconstruct_array(DatumGetArrayTypeP(cfp_statement_value(4, &isnull)),
 						  XID8OID, sizeof(uint64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-						  &backup->xip, NULL, &backup->nxip);
+						  &backup->new.xip, NULL, &backup->new.nxip);
 		chained = manifest->builds_on < manifest->date &&
 			cfp_read_manifest(manifest->builds_on, &previous, NULL) &&
 			previous.history_kind != CFP_BACKUP_KIND_OFF;
@@ -203,37 +203,17 @@ write_table(Backup *backup, CfpCopyWriter *writer, Relation rel)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* The rows with txid = xid, or with txid >= xid, that S sees. */
-static void
-write_transactions(Backup *backup, CfpCopyWriter *writer, Relation rel, Relation index,
-				   StrategyNumber strategy, Datum xid)
-{
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	IndexScanDesc scan;
-	ScanKeyData key;
-
-	ScanKeyInit(&key, 1, strategy,
-				strategy == BTEqualStrategyNumber ? F_XID8EQ : F_XID8GE, xid);
-	scan = cfp_index_beginscan(rel, index, GetActiveSnapshot(), 1);
-	index_rescan(scan, &key, 1, NULL, 0);
-	while (index_getnext_slot(scan, ForwardScanDirection, slot))
-		write_row(backup, writer, slot);
-	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-}
-
 /* The rows that S sees and the last backup's snapshot did not. */
 static void
-write_new(Backup *backup, CfpCopyWriter *writer, Relation history)
+write_new(Backup *backup, CfpCopyWriter *writer)
 {
-	Relation	index = index_open(backup->tables.history_txid, AccessShareLock);
+	CfpNewRows *rows = cfp_new_rows_begin(backup->tables.history, backup->tables.history_txid,
+										  &backup->new);
+	TupleTableSlot *slot;
 
-	for (int i = 0; i < backup->nxip; i++)
-		write_transactions(backup, writer, history, index, BTEqualStrategyNumber,
-						   backup->xip[i]);
-	write_transactions(backup, writer, history, index, BTGreaterEqualStrategyNumber,
-					   UInt64GetDatum(backup->old_xmax));
-	index_close(index, NoLock);
+	while ((slot = cfp_new_rows_next(rows)) != NULL)
+		write_row(backup, writer, slot);
+	cfp_new_rows_end(rows);
 }
 
 /* The name of a file of the backup while it is written, and after. */
@@ -255,7 +235,7 @@ write_file(Backup *backup, const char *dir, const char *name, Oid relid, CfpCopy
 
 	if (relid == backup->tables.history &&
 		backup->manifest.history_kind == CFP_BACKUP_KIND_DAY)
-		write_new(backup, writer, rel);
+		write_new(backup, writer);
 	else
 		write_table(backup, writer, rel);
 	cfp_copy_finish(writer, sums);

@@ -8,7 +8,7 @@
  *		a session		sql_api, sql_batch, sql_view -> record -> pending ->
  *						history (tables) and cache (memory);
  *						collection (load, read, evict) sits on cache and history
- *		the worker		flush -> json_line -> day_files; fold -> latest; close
+ *		the worker		flush (new_rows) -> json_line -> day_files; fold -> latest; close
  *						of day: days, close, retention; kept alive by launcher,
  *						asked by requests
  *		the job worker	backup -> copy_file, manifest; restore, rebuild, prune;

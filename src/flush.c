@@ -8,10 +8,7 @@
  *
  * One flush is one REPEATABLE READ transaction: all its steps, SPI included,
  * use one snapshot S.  The row 'dirty' of cfp_state holds the snapshot S0 of
- * the last flush.  New is what S sees and S0 did not: rows with txid >=
- * xmax(S0), by the index on txid, and rows of those transactions that ran at
- * S0 and have ended by S.  A transaction that still runs is not probed, so a
- * long one that has written much costs nothing until it ends.  Then S is
+ * the last flush.  New is what S sees and S0 did not (new_rows.c).  Then S is
  * saved.  A flush that finds nothing saves S only when S0 has become old.
  *
  * storage_dirty gets each item once.  The worker remembers, within bounds,
@@ -55,6 +52,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -67,6 +65,7 @@
 #include "compat.h"
 #include "day_files.h"
 #include "latest.h"
+#include "new_rows.h"
 #include "record.h"
 #include "settings.h"
 #include "tables.h"
@@ -361,6 +360,7 @@ note_record(Flush *flush, TupleTableSlot *slot, StringInfo name)
 	MemoryContext old;
 
 	flush->records++;
+	slot_getsomeattrs(slot, CFP_COL_ITEM + 1);
 
 	resetStringInfo(name);
 	enlargeStringInfo(name, offsetof(PackedName, bytes));
@@ -395,48 +395,53 @@ note_record(Flush *flush, TupleTableSlot *slot, StringInfo name)
 #define FOR_DIRTY	0x01
 #define FOR_FILES	0x02
 
-/* Note the records with txid = xid, or with txid >= xid, that S sees. */
+/* Note what S sees and the cursor's snapshot did not. */
 static void
-scan_records(Flush *flush, Relation history, Relation index,
-			 StrategyNumber strategy, Datum xid, int whom)
+scan_new(Flush *flush, const Cursor *cursor, int whom)
 {
-	TupleTableSlot *slot = table_slot_create(history, NULL);
-	IndexScanDesc scan;
-	ScanKeyData key;
+	CfpNewTransactions transactions = {
+		.xmax = cursor->xmax,
+		.below = flush->new_xmax,
+		.nxip = cursor->nxip,
+		.xip = cursor->xip,
+	};
+	CfpNewRows *rows = cfp_new_rows_begin(flush->tables.history, flush->tables.history_txid,
+										  &transactions);
 	StringInfoData name;
+	TupleTableSlot *slot;
 
-	ScanKeyInit(&key, 1, strategy,
-				strategy == BTEqualStrategyNumber ? F_XID8EQ : F_XID8GE, xid);
-	scan = cfp_index_beginscan(history, index, GetActiveSnapshot(), 1);
-	index_rescan(scan, &key, 1, NULL, 0);
 	initStringInfo(&name);
-	while (index_getnext_slot(scan, ForwardScanDirection, slot))
+	while ((slot = cfp_new_rows_next(rows)) != NULL)
 	{
-		CHECK_FOR_INTERRUPTS();
-		slot_getallattrs(slot);
-		if (DatumGetUInt64(slot->tts_values[CFP_COL_TXID]) >= flush->new_xmax)
-		{
-			flush->foreign_rows = true;
-			break;
-		}
 		if (whom & FOR_DIRTY)
 			note_record(flush, slot, &name);
 		if (whom & FOR_FILES)
 			cfp_day_files_add(slot);
 	}
-	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
 	pfree(name.data);
+	cfp_new_rows_end(rows);
 }
 
-/* Note what S sees and the cursor's snapshot did not. */
-static void
-scan_new(Flush *flush, Relation history, Relation index, const Cursor *cursor, int whom)
+/* Does S see a row with a txid that it can't have seen end? */
+static bool
+sees_foreign_rows(const Flush *flush)
 {
-	for (int i = 0; i < cursor->nxip; i++)
-		scan_records(flush, history, index, BTEqualStrategyNumber, cursor->xip[i], whom);
-	scan_records(flush, history, index, BTGreaterEqualStrategyNumber,
-				 UInt64GetDatum(cursor->xmax), whom);
+	Relation	history = table_open(flush->tables.history, AccessShareLock);
+	Relation	index = index_open(flush->tables.history_txid, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(history, NULL);
+	IndexScanDesc scan = cfp_index_beginscan(history, index, GetActiveSnapshot(), 1);
+	ScanKeyData key;
+	bool		found;
+
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber, F_XID8GE,
+				UInt64GetDatum(flush->new_xmax));
+	index_rescan(scan, &key, 1, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(history, NoLock);
+	return found;
 }
 
 /*
@@ -446,8 +451,6 @@ scan_new(Flush *flush, Relation history, Relation index, const Cursor *cursor, i
 static bool
 collect(Flush *flush)
 {
-	Relation	history = table_open(flush->tables.history, AccessShareLock);
-	Relation	index = index_open(flush->tables.history_txid, AccessShareLock);
 	bool		together = same_cursor(&flush->dirty, &flush->files);
 	bool		files = cfp_day_files_begin() || !cfp_day_files_counted();
 
@@ -456,15 +459,13 @@ collect(Flush *flush)
 	for (int i = 0; i < 3; i++)
 		flush->batch[i] = palloc(sizeof(Datum) * INSERT_BATCH);
 
+	LockRelationOid(flush->tables.history, AccessShareLock);
+	flush->foreign_rows = sees_foreign_rows(flush);
 	if (!flush->dirty.foreign)
-		scan_new(flush, history, index, &flush->dirty,
-				 together ? FOR_DIRTY | FOR_FILES : FOR_DIRTY);
+		scan_new(flush, &flush->dirty, together ? FOR_DIRTY | FOR_FILES : FOR_DIRTY);
 	if (!flush->files.foreign && !together && files)
-		scan_new(flush, history, index, &flush->files, FOR_FILES);
+		scan_new(flush, &flush->files, FOR_FILES);
 	insert_batch(flush);
-
-	index_close(index, NoLock);
-	table_close(history, NoLock);
 	return together || files;
 }
 
