@@ -640,7 +640,7 @@ COMMENT ON COLUMN @extschema@.cfp_stat.last_closed_date IS 'last business date w
 COMMENT ON COLUMN @extschema@.cfp_stat.stores IS 'records stored, tombstones and those rolled back included';
 COMMENT ON COLUMN @extschema@.cfp_stat.gets IS 'items and collections asked for';
 COMMENT ON COLUMN @extschema@.cfp_stat.hits IS 'of them answered from the cache';
-COMMENT ON COLUMN @extschema@.cfp_stat.misses IS 'of them for which the collection had to be loaded; the rest was read from the tables';
+COMMENT ON COLUMN @extschema@.cfp_stat.misses IS 'of them for which the collection had to be loaded, or could not be used for its size or the snapshot''s age; reads that may not use the cache at all count in neither';
 COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_serializable IS 'reads from the tables: the transaction is SERIALIZABLE';
 COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_old_snapshot IS 'reads from the tables: the snapshot is older than the cached collection';
 COMMENT ON COLUMN @extschema@.cfp_stat.table_reads_pruned IS 'reads from the tables: the version wanted was no longer in memory';
