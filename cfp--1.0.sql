@@ -635,7 +635,7 @@ FROM @extschema@.cfp_stat_row() s;
 COMMENT ON VIEW @extschema@.cfp_stat IS 'cfp in this database: its worker, its counters, its memory (one row)';
 COMMENT ON COLUMN @extschema@.cfp_stat.worker_pid IS 'process of the worker; NULL when there is none';
 COMMENT ON COLUMN @extschema@.cfp_stat.worker_state IS 'starting, idle, flushing, folding, reconciling, retrying (after an error); without a worker: not running, no slot (raise max_worker_processes), stepped aside (for a command on the database)';
-COMMENT ON COLUMN @extschema@.cfp_stat.next_end_of_day IS 'when the next business date ends and is closed, by the settings of this session';
+COMMENT ON COLUMN @extschema@.cfp_stat.next_end_of_day IS 'next time at which a business date may end, by the settings of this session';
 COMMENT ON COLUMN @extschema@.cfp_stat.last_closed_date IS 'last business date whose end was reached';
 COMMENT ON COLUMN @extschema@.cfp_stat.stores IS 'records stored, tombstones and those rolled back included';
 COMMENT ON COLUMN @extschema@.cfp_stat.gets IS 'items and collections asked for';
