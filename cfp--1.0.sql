@@ -172,19 +172,20 @@ COMMENT ON FUNCTION @extschema@.cfp_gate_trigger() IS 'waits for stores, drops t
 
 CREATE FUNCTION @extschema@.cfp_stamp_trigger() RETURNS trigger
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.cfp_stamp_trigger() IS 'gives rows written by hand the frozen txid 2';
+COMMENT ON FUNCTION @extschema@.cfp_stamp_trigger() IS 'gives rows written by hand the frozen txid 2; for logical replication also what cfp_gate_trigger() does';
+REVOKE ALL ON FUNCTION @extschema@.cfp_gate_trigger(), @extschema@.cfp_stamp_trigger() FROM PUBLIC;
 
 CREATE TRIGGER cfp_gate BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.storage_history
 	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
 CREATE TRIGGER cfp_gate_truncate BEFORE TRUNCATE ON @extschema@.storage_history
 	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
-CREATE TRIGGER cfp_stamp BEFORE INSERT OR UPDATE ON @extschema@.storage_history
+CREATE TRIGGER cfp_stamp BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.storage_history
 	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_stamp_trigger();
 CREATE TRIGGER cfp_gate BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.storage_latest
 	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
 CREATE TRIGGER cfp_gate_truncate BEFORE TRUNCATE ON @extschema@.storage_latest
 	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
-CREATE TRIGGER cfp_stamp BEFORE INSERT OR UPDATE ON @extschema@.storage_latest
+CREATE TRIGGER cfp_stamp BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.storage_latest
 	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_stamp_trigger();
 
 ALTER TABLE @extschema@.storage_history
@@ -534,6 +535,7 @@ REVOKE ALL ON @extschema@.storage_current FROM PUBLIC;
 CREATE FUNCTION @extschema@.cfp_current_trigger() RETURNS trigger
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.cfp_current_trigger() IS 'makes INSERT, UPDATE and DELETE on storage_current store and delete';
+REVOKE ALL ON FUNCTION @extschema@.cfp_current_trigger() FROM PUBLIC;
 
 CREATE TRIGGER cfp_current INSTEAD OF INSERT OR UPDATE OR DELETE ON @extschema@.storage_current
 	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_current_trigger();

@@ -22,7 +22,9 @@
  * counts as such a change too; while they are off nothing is cached (tables.c).
  *
  * cfp_stamp_trigger gives each row written by hand the frozen txid, so that
- * a restored history is not taken for new records.
+ * a restored history is not taken for new records.  Logical replication fires
+ * row triggers only, so it also does what cfp_gate_trigger does, if that has
+ * not been done.
  *
  * Both work in a server where cfp is not preloaded: the mark then is all.
  *
@@ -47,7 +49,6 @@
 #include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_type_d.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -72,6 +73,11 @@ PG_FUNCTION_INFO_V1(cfp_stamp_trigger);
 #define STATE_COLUMNS		9
 
 #define RECONCILE_MARK		"reconcile"
+
+static const char *const storage_tables[] = {"storage_history", "storage_latest"};
+
+/* The (sub)transaction that has marked the database last. */
+static TransactionId marked_by = InvalidTransactionId;
 
 static Oid
 required_table(const char *name)
@@ -120,8 +126,10 @@ lock_mark(Relation state, HeapTuple tuple)
 	Buffer		buffer;
 	TM_FailureData failure;
 	TM_Result	result;
+	/* heap_lock_tuple makes it point into the buffer */
+	HeapTupleData locked = {.t_self = tuple->t_self};
 
-	result = heap_lock_tuple(state, tuple, GetCurrentCommandId(true),
+	result = heap_lock_tuple(state, &locked, GetCurrentCommandId(true),
 							 LockTupleNoKeyExclusive, LockWaitBlock, false,
 							 &buffer, &failure);
 	ReleaseBuffer(buffer);
@@ -180,6 +188,7 @@ mark_reconcile(void)
 
 	/* The next trigger of the same statement must find the row changed. */
 	CommandCounterIncrement();
+	marked_by = GetCurrentTransactionId();
 	table_close(state, NoLock);
 }
 
@@ -242,6 +251,8 @@ cfp_gate_trigger(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"%s\" must be called as a statement trigger",
 						"cfp_gate_trigger")));
+	cfp_check_trigger_relation(fcinfo, "cfp_gate_trigger",
+							   storage_tables, lengthof(storage_tables));
 
 	if (!cfp_am_worker)
 		cfp_gate_pass();
@@ -258,23 +269,23 @@ cfp_stamp_trigger(PG_FUNCTION_ARGS)
 	bool		isnull = false;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_ROW(trigger->tg_event) ||
-		TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		!TRIGGER_FIRED_BEFORE(trigger->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called as a row trigger for INSERT or UPDATE",
+				 errmsg("function \"%s\" must be called as a row trigger before the change",
 						"cfp_stamp_trigger")));
-	column = SPI_fnumber(RelationGetDescr(trigger->tg_relation), "txid");
-	if (column <= 0 ||
-		SPI_gettypeid(RelationGetDescr(trigger->tg_relation), column) != XID8OID)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" needs a table with a column \"txid\" of type xid8",
-						"cfp_stamp_trigger")));
+	cfp_check_trigger_relation(fcinfo, "cfp_stamp_trigger",
+							   storage_tables, lengthof(storage_tables));
 
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	if (cfp_am_worker)
 		return PointerGetDatum(row);
+	if (!TransactionIdIsCurrentTransactionId(marked_by))
+		cfp_gate_pass();
+	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		return PointerGetDatum(row);
 
+	column = SPI_fnumber(RelationGetDescr(trigger->tg_relation), "txid");
 	return PointerGetDatum(heap_modify_tuple_by_cols(row, RelationGetDescr(trigger->tg_relation),
 													 1, &column, &frozen, &isnull));
 }
@@ -298,6 +309,8 @@ cfp_gate_enable_always(void)
 		if (!ConditionalLockRelationOid(relids[i], ShareRowExclusiveLock))
 			return false;
 	}
+	/* Of what was changed while one of them was missing nobody was told. */
+	cfp_pending_note_hand_change();
 
 	SPI_connect();
 	for (int i = 0; i < lengthof(relids); i++)

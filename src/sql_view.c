@@ -276,7 +276,7 @@ check_first_change(const CfpItemName *name, int32 version)
 	if (own != NULL && own->version != version)
 		ereport(ERROR,
 				(errcode(ERRCODE_CARDINALITY_VIOLATION),
-				 errmsg("one statement cannot change item \"%.*s\" of storage_current twice",
+				 errmsg("cannot change item \"%.*s\" of storage_current twice in one statement",
 						name->item_len, name->item),
 				 errhint("Ensure that it finds each item at most once.")));
 }
@@ -335,6 +335,7 @@ delete_row(const ViewRow *old)
 Datum
 cfp_current_trigger(PG_FUNCTION_ARGS)
 {
+	static const char *const view[] = {"storage_current"};
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	TupleDesc	desc;
 	ViewRow		first;
@@ -346,6 +347,7 @@ cfp_current_trigger(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("cfp_current_trigger() can be called only by the triggers of storage_current")));
+	cfp_check_trigger_relation(fcinfo, "cfp_current_trigger", view, lengthof(view));
 	desc = RelationGetDescr(trigger->tg_relation);
 	if (desc->natts != VIEW_NCOLS)
 		ereport(ERROR,

@@ -206,6 +206,32 @@ cfp_table_oid(const char *name)
 }
 
 /*
+ * The trigger's FmgrInfo remembers that it has been looked at: it serves one
+ * relation.
+ */
+void
+cfp_check_trigger_relation(FunctionCallInfo fcinfo, const char *function,
+						   const char *const *relations, int nrelations)
+{
+	Oid			relid = RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation);
+
+	if (fcinfo->flinfo->fn_extra != NULL)
+		return;
+	for (int i = 0; i < nrelations; i++)
+	{
+		if (cfp_table_oid(relations[i]) == relid)
+		{
+			fcinfo->flinfo->fn_extra = fcinfo->flinfo;
+			return;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			 errmsg("function \"%s\" is for triggers of extension \"%s\" only",
+					function, CFP_EXTENSION_NAME)));
+}
+
+/*
  * All errors about the tables' shape.  What is wrong is a complete clause.
  */
 pg_noreturn static void

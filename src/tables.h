@@ -69,6 +69,14 @@ cfp_tables(void)
 extern Oid	cfp_table_oid(const char *name);
 
 /*
+ * Throws 39P01 unless a trigger function was called for one of these relations
+ * of the extension: on one of somebody else's it could be given rows of any
+ * shape, or stop all stores.  Call it once it is known to be a trigger's call.
+ */
+extern void cfp_check_trigger_relation(FunctionCallInfo fcinfo, const char *function,
+									   const char *const *relations, int nrelations);
+
+/*
  * The current user must hold the privilege (ACL_SELECT, ACL_INSERT |
  * ACL_UPDATE meaning either, ACL_DELETE) on storage_current, and row
  * security must not be active for it on a storage table.  Throws 42501 whose
