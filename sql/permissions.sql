@@ -42,7 +42,7 @@ SELECT pg_temp.error($$SELECT * FROM cfp.cfp_stat$$);
 SELECT pg_temp.error($$SELECT * FROM cfp.cfp_stat_collections$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_stat_row()$$);
 SELECT cfp.cfp_next_end_of_day('2026-01-01 12:00:00+00') > '2026-01-01 12:00:00+00' AS for_everybody;
-SELECT count(*) FROM cfp.cfp_pending_rows();
+SELECT pg_temp.error($$SELECT * FROM cfp.cfp_pending_rows()$$);
 -- the item is absent: the same answer
 SELECT pg_temp.error($$SELECT cfp.cfp_get('perm', 'none', 'none')$$);
 RESET ROLE;
@@ -118,6 +118,22 @@ REVOKE SELECT ON cfp.storage_current FROM PUBLIC;
 GRANT SELECT ON cfp.storage_current TO cfp_reader;
 CREATE SCHEMA cfp_app;
 GRANT CREATE, USAGE ON SCHEMA cfp_app TO cfp_reader, cfp_nobody;
+-- own records of a transaction, stored by a function that may: only where a
+-- view over storage_current shows them
+CREATE FUNCTION cfp_app.keep_secret() RETURNS integer LANGUAGE sql SECURITY DEFINER AS $$ SELECT cfp.cfp_store('perm', '{"secret": 1}', 'kept', 'c', 7) $$;
+CREATE VIEW cfp_app.kept AS SELECT value_int FROM cfp.storage_current WHERE key = 'perm' AND item_name = 'kept';
+GRANT SELECT ON cfp_app.kept TO cfp_nobody;
+SET ROLE cfp_nobody;
+BEGIN;
+SELECT cfp_app.keep_secret();
+SELECT pg_temp.error($$SELECT * FROM cfp.cfp_pending_rows()$$);
+SELECT pg_temp.error($$SELECT * FROM cfp.storage_current$$);
+SELECT * FROM cfp_app.kept;
+ROLLBACK;
+RESET ROLE;
+DROP VIEW cfp_app.kept;
+DROP FUNCTION cfp_app.keep_secret();
+
 SET ROLE cfp_reader;
 CREATE FUNCTION cfp_app.answer() RETURNS jsonb LANGUAGE sql SECURITY DEFINER AS $$ SELECT cfp.cfp_get_value('perm', 'i', 'c') $$;
 CREATE VIEW cfp_app.answers AS SELECT item_name, value FROM cfp.storage_current WHERE key = 'perm' AND collection_name = 'c';

@@ -575,7 +575,7 @@ give_own(Merge *merge)
 	CfpRow		row = {
 		.item = own->name.item,
 		.item_len = own->name.item_len,
-		.record = own->record,
+		.record = cfp_pending_record(own),
 		.txid = merge->own_txid,
 		.own = true
 	};
@@ -596,7 +596,7 @@ merge_row(Merge *merge, const CfpRow *row, RowText json)
 			break;
 		if (cmp == 0)
 		{
-			if (own->record->version > row->record->version)
+			if (own->version > row->record->version)
 				return give_own(merge);
 			merge->next_own++;
 			break;

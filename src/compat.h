@@ -126,13 +126,13 @@ cfp_DecodeDateTime(char **field, int *ftype, int nf, int *dtype,
 #endif
 }
 
-static inline void
+static inline List *
 cfp_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot, EState *estate)
 {
 #if PG_VERSION_NUM >= 160000
-	(void) ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false);
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL, false);
 #else
-	(void) ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL);
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL, NIL);
 #endif
 }
 

@@ -72,8 +72,8 @@ statement_cursor(FunctionCallInfo fcinfo)
 static bool
 much_unflushed(const CfpCursor *cursor)
 {
-	CfpTables	tables = *cfp_tables();
-	Relation	history = table_open(tables.history, AccessShareLock);
+	CfpTables	tables = cfp_tables_locked();
+	Relation	history = table_open(tables.history, NoLock);
 	Relation	index = index_open(tables.history_txid, AccessShareLock);
 	IndexScanDesc scan = cfp_index_beginscan(history, index, SnapshotAny, 1);
 	ScanKeyData key;

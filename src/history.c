@@ -43,6 +43,8 @@
 #include "access/xlog.h"
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
 #include "executor/nodeModifyTable.h"
 #include "miscadmin.h"
@@ -157,12 +159,16 @@ typedef struct InsertTarget
 								 * executor is needed */
 	bool		constraints;
 	bool		generated;
+	bool		triggers;		/* AFTER INSERT FOR EACH ROW: a user's, those of
+								 * foreign keys and of deferrable constraints */
 	int			nindexes;
 	Oid			indexes[MAX_PLAIN_INDEXES];
 	IndexInfo  *infos[MAX_PLAIN_INDEXES];
 	AttrNumber	max_attr;		/* the last column in any of them */
 	MemoryContext context;		/* of infos */
 } InsertTarget;
+
+bool		cfp_history_inserting = false;
 
 static InsertTarget target;
 static uint64 target_invalidations = 0;
@@ -211,6 +217,31 @@ look_up_indexes(Relation rel)
 	return plain;
 }
 
+/*
+ * A trigger before the row could change or drop what the cache has already.
+ * Throws 55000 if there is one; cfp_stamp is for rows written by hand.
+ */
+static void
+refuse_before_triggers(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+
+		if (TRIGGER_TYPE_MATCHES(trigger->tgtype, TRIGGER_TYPE_ROW,
+								 TRIGGER_TYPE_BEFORE, TRIGGER_TYPE_INSERT) &&
+			trigger->tgenabled != TRIGGER_DISABLED &&
+			strcmp(trigger->tgname, "cfp_stamp") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("cannot store: trigger \"%s\" on table \"%s\" fires before the row is inserted",
+							trigger->tgname, RelationGetRelationName(rel)),
+					 errhint("Make it an AFTER trigger, or drop it.")));
+	}
+}
+
 static void
 look_up_target(Relation rel)
 {
@@ -231,9 +262,12 @@ look_up_target(Relation rel)
 
 	old = MemoryContextSwitchTo(target.context);
 	invalidations = target_invalidations;
+	refuse_before_triggers(rel);
+	target.triggers = rel->trigdesc && rel->trigdesc->trig_insert_after_row;
 	target.constraints = has_own_constraints(rel);
 	target.generated = rel->rd_att->constr && rel->rd_att->constr->has_generated_stored;
-	target.plain = look_up_indexes(rel) && !target.constraints && !target.generated;
+	target.plain = look_up_indexes(rel) && !target.constraints && !target.generated &&
+		!target.triggers;
 	MemoryContextSwitchTo(old);
 
 	/* What came meanwhile is for the next look-up: the locks are held. */
@@ -285,12 +319,14 @@ insert_rows(Relation rel, const InsertRows *rows)
 	bool		plain;
 	bool		constraints;
 	bool		generated;
+	bool		triggers;
 
 	if (target.relid != RelationGetRelid(rel))
 		look_up_target(rel);
 	plain = target.plain;
 	constraints = target.constraints;
 	generated = target.generated;
+	triggers = target.triggers;
 	if (plain)
 	{
 		for (int i = 0; i < target.nindexes; i++)
@@ -302,7 +338,10 @@ insert_rows(Relation rel, const InsertRows *rows)
 		result_rel = makeNode(ResultRelInfo);
 		InitResultRelInfo(result_rel, rel, 0, NULL, 0);
 		ExecOpenIndices(result_rel, false);
+		estate->es_opened_result_relations = list_make1(result_rel);
 	}
+	if (triggers)
+		AfterTriggerBeginQuery();
 	for (int i = 0; i < nslots; i++)
 		slots[i] = table_slot_create(rel, NULL);
 
@@ -337,7 +376,12 @@ insert_rows(Relation rel, const InsertRows *rows)
 			if (plain)
 				insert_index_entries(rel, indexes, slots[i]);
 			else
-				cfp_insert_index_tuples(result_rel, slots[i], estate);
+			{
+				List	   *recheck = cfp_insert_index_tuples(result_rel, slots[i], estate);
+
+				if (triggers)
+					ExecARInsertTriggers(estate, result_rel, slots[i], recheck, NULL);
+			}
 		}
 		MemoryContextSwitchTo(old_cxt);
 		for (int i = 0; i < n; i++)
@@ -348,6 +392,8 @@ insert_rows(Relation rel, const InsertRows *rows)
 			ResetPerTupleExprContext(estate);
 		CHECK_FOR_INTERRUPTS();
 	}
+	if (triggers)
+		AfterTriggerEndQuery(estate);
 	PopActiveSnapshot();
 
 	if (bistate)
@@ -365,6 +411,7 @@ insert_rows(Relation rel, const InsertRows *rows)
 	{
 		for (int i = 0; i < result_rel->ri_NumIndices; i++)
 			index_close(result_rel->ri_IndexRelationDescs[i], NoLock);
+		ExecResetTupleTable(estate->es_tupleTable, false);	/* of triggers */
 		FreeExecutorState(estate);
 	}
 	if (batch_cxt != NULL)
@@ -381,6 +428,7 @@ cfp_history_insert(const CfpHistoryRow *rows, int nrows)
 	InsertRows	insert = {.records = rows,.nrows = nrows};
 
 	insert.txid = GetTopFullTransactionId();
+	cfp_history_inserting = true;
 	PG_TRY();
 	{
 		insert_rows(rel, &insert);
@@ -390,6 +438,7 @@ cfp_history_insert(const CfpHistoryRow *rows, int nrows)
 		ErrorData  *error;
 		char	   *pkey_name;
 
+		cfp_history_inserting = false;
 		MemoryContextSwitchTo(cxt);
 		error = CopyErrorData();
 		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
@@ -406,6 +455,7 @@ cfp_history_insert(const CfpHistoryRow *rows, int nrows)
 				 errhint("Retry the transaction.")));
 	}
 	PG_END_TRY();
+	cfp_history_inserting = false;
 	table_close(rel, NoLock);
 }
 
@@ -579,7 +629,7 @@ same_collection(const CfpHistoryColumns *a, const CfpHistoryColumns *b)
 int64
 cfp_history_add_missing(const CfpHistoryColumns *rows, int nrows)
 {
-	CfpTables	tables = *cfp_tables();
+	CfpTables	tables = cfp_tables_locked();
 	ColumnsPointer *sorted = MemoryContextAllocHuge(CurrentMemoryContext,
 													(Size) Max(nrows, 1) * sizeof(ColumnsPointer));
 	ColumnsPointer previous = NULL;
@@ -661,7 +711,7 @@ item_keys(ScanKey keys, const CfpItemName *name)
 CfpRecord *
 cfp_table_read_item(Snapshot snapshot, const CfpItemName *name, uint64 *txid)
 {
-	CfpTables	tables = *cfp_tables();
+	CfpTables	tables = cfp_tables_locked();
 	ScanKeyData keys[4];
 	TableScan	history;
 	TableScan	latest;
@@ -688,7 +738,7 @@ cfp_table_read_item(Snapshot snapshot, const CfpItemName *name, uint64 *txid)
 CfpRecord *
 cfp_table_read_version(Snapshot snapshot, const CfpItemName *name, int32 version)
 {
-	CfpTables	tables = *cfp_tables();
+	CfpTables	tables = cfp_tables_locked();
 	ScanKeyData keys[4];
 	TableScan	history;
 	CfpRecord  *record = NULL;
@@ -707,7 +757,7 @@ void
 cfp_table_read_versions(Snapshot snapshot, const CfpItemName *name, int max_versions,
 						CfpTableRowCallback callback, void *arg)
 {
-	CfpTables	tables = *cfp_tables();
+	CfpTables	tables = cfp_tables_locked();
 	ScanKeyData keys[3];
 	TableScan	history;
 	int			given = 0;
@@ -773,7 +823,7 @@ state_is_ours(TupleTableSlot *slot)
 bool
 cfp_cursor_read_file(Snapshot snapshot, DateADT *date, int32 *file, int64 *length)
 {
-	CfpTables	tables = *cfp_tables();
+	CfpTables	tables = cfp_tables_locked();
 	TableScan	state;
 	bool		found;
 
@@ -794,7 +844,7 @@ cfp_cursor_read_file(Snapshot snapshot, DateADT *date, int32 *file, int64 *lengt
 void
 cfp_cursor_read(Snapshot snapshot, CfpCursor *cursor)
 {
-	CfpTables	tables = *cfp_tables();
+	CfpTables	tables = cfp_tables_locked();
 	TableScan	state;
 
 	/* Never flushed: everything but what is frozen is new. */
@@ -1207,7 +1257,7 @@ cfp_table_read_collection(Snapshot snapshot, const CfpCollectionName *name,
 						  const CfpItemRange *range,
 						  CfpTableRowCallback callback, void *arg)
 {
-	CfpTables	tables = *cfp_tables();
+	CfpTables	tables = cfp_tables_locked();
 	HistoryStream stream;
 	TableScan	latest;
 	MemoryContext scan_cxt = AllocSetContextCreate(CurrentMemoryContext,
@@ -1311,7 +1361,7 @@ distinct_collections(Snapshot snapshot, Oid table, Oid index, text *key)
 List *
 cfp_table_collections(Snapshot snapshot, const char *key, int key_len)
 {
-	CfpTables	tables = *cfp_tables();
+	CfpTables	tables = cfp_tables_locked();
 	text	   *key_text = cstring_to_text_with_len(key, key_len);
 	List	   *a = distinct_collections(snapshot, tables.history,
 										 tables.history_pkey, key_text);

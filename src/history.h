@@ -39,11 +39,15 @@ typedef struct CfpHistoryRow
 
 /*
  * Insert rows, sorted by primary key, with this transaction's txid.  Needs a
- * transaction with ROW EXCLUSIVE on the history.  Fires no trigger; maintains
- * all indexes; checks all constraints.  Throws what an INSERT would throw,
- * but 40001 for a primary-key collision.
+ * transaction with ROW EXCLUSIVE on the history.  Maintains all indexes, checks
+ * all constraints, fires AFTER triggers for each row; deferred ones are queued.
+ * Fires no statement trigger, and refuses others for each row.  Throws what an
+ * INSERT would throw, 40001 for a primary-key collision.
  */
 extern void cfp_history_insert(const CfpHistoryRow *rows, int nrows);
+
+/* Is that going on?  What triggers call may not store then. */
+extern bool cfp_history_inserting;
 
 /* One row of the history by its columns; txid is not used. */
 typedef struct CfpHistoryColumns

@@ -48,6 +48,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -441,9 +442,8 @@ fetch_record(const PendingRecord *rec)
 		return record;
 	}
 	item_name(rec->item, &name);
-	PushActiveSnapshot(GetLatestSnapshot());
-	record = cfp_table_read_version(GetActiveSnapshot(), &name, rec->version);
-	PopActiveSnapshot();
+	/* Its row is our own; a new MVCC snapshot cannot be taken in parallel mode. */
+	record = cfp_table_read_version(SnapshotSelf, &name, rec->version);
 	if (record == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -480,6 +480,31 @@ cfp_pending_table_mode(const CfpCollectionName *name)
 	return col != NULL && col->table_mode;
 }
 
+bool
+cfp_pending_in(const CfpCollectionName *name)
+{
+	PendingCollection *col = find_collection(name);
+	PendingItem *item = col ? col->items : NULL;
+
+	while (item != NULL && item->newest == NULL)
+		item = item->next;
+	return item != NULL;
+}
+
+static void
+fill_row(CfpPendingRow *row, const PendingRecord *rec)
+{
+	item_name(rec->item, &row->name);
+	row->version = rec->version;
+	row->source = rec;
+}
+
+const CfpRecord *
+cfp_pending_record(const CfpPendingRow *row)
+{
+	return fetch_record(row->source);
+}
+
 static int
 compare_rows(const void *a, const void *b)
 {
@@ -497,10 +522,8 @@ add_rows(const PendingCollection *col, CommandId before, CfpPendingRow *rows, in
 	{
 		PendingRecord *rec = newest_before(item, before);
 
-		if (rec == NULL)
-			continue;
-		item_name(item, &rows[n].name);
-		rows[n++].record = fetch_record(rec);
+		if (rec != NULL)
+			fill_row(&rows[n++], rec);
 	}
 	return n;
 }
@@ -553,10 +576,7 @@ cfp_pending_versions(const CfpItemName *name, int *nrows)
 		n++;
 	rows = palloc((n + 1) * sizeof(CfpPendingRow));
 	for (PendingRecord *rec = item->newest; rec != NULL; rec = rec->older)
-	{
-		item_name(item, &rows[*nrows].name);
-		rows[(*nrows)++].record = fetch_record(rec);
-	}
+		fill_row(&rows[(*nrows)++], rec);
 	return rows;
 }
 
@@ -910,6 +930,11 @@ cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot store while the transaction is being committed"),
 				 errhint("Store before the COMMIT.")));
+	if (cfp_history_inserting)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot store in a trigger of storage_history"),
+				 errhint("It fires when the records of a transaction are written. Store where they are stored.")));
 	cfp_check_json_size(fields);
 	begin_storing();
 
@@ -1155,6 +1180,9 @@ pre_commit(void)
 		cfp_waitpoint("precommit", true);
 		write_records(0);
 		cfp_waitpoint("linked", true);
+		past_precommit = true;
+		/* Those that writing the records has queued. */
+		AfterTriggerFireDeferred();
 	}
 	past_precommit = true;
 }

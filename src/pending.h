@@ -50,13 +50,21 @@ extern bool cfp_pending_any;
 #define CFP_UP_TO_NOW	InvalidCommandId
 extern const CfpRecord *cfp_pending_find(const CfpItemName *name, CommandId before);
 
-/* Own newest records of one collection, sorted by item name (palloc'd). */
+/* An own record: what it is called, and where it is. */
 typedef struct CfpPendingRow
 {
 	CfpItemName name;
-	const CfpRecord *record;
+	int32		version;
+	const struct PendingRecord *source;
 } CfpPendingRow;
 
+/*
+ * The record, as good as one of cfp_pending_find().  Ask for it when it is
+ * needed: one that had to leave memory is read back, and not remembered.
+ */
+extern const CfpRecord *cfp_pending_record(const CfpPendingRow *row);
+
+/* Own newest records of one collection, sorted by item name (palloc'd). */
 extern CfpPendingRow *cfp_pending_collection(const CfpCollectionName *name, int *nrows);
 
 /*
@@ -65,6 +73,9 @@ extern CfpPendingRow *cfp_pending_collection(const CfpCollectionName *name, int 
  */
 extern CfpPendingRow *cfp_pending_all(const char *key, int key_len, CommandId before,
 									  int *nrows);
+
+/* Has this transaction stored into (or deleted from) the collection? */
+extern bool cfp_pending_in(const CfpCollectionName *name);
 
 /* Does this transaction store into the collection through the tables? */
 extern bool cfp_pending_table_mode(const CfpCollectionName *name);

@@ -584,14 +584,14 @@ put_table_version(const char *item, int item_len, const CfpRecord *record,
 	CHECK_FOR_INTERRUPTS();
 	while (rows->next_own < rows->nown)
 	{
-		const CfpRecord *own = rows->own[rows->next_own].record;
+		const CfpPendingRow *own = &rows->own[rows->next_own];
 
 		if (own->version < record->version)
 			break;
 		rows->next_own++;
 		/* One that has been written early is in the table as well. */
 		if (own->version > record->version &&
-			!put_version(rows, own, cfp_own_txid()))
+			!put_version(rows, cfp_pending_record(own), cfp_own_txid()))
 			return false;
 	}
 	return put_version(rows, record, txid);
@@ -617,7 +617,7 @@ cfp_history(PG_FUNCTION_ARGS)
 		cfp_table_read_versions(GetActiveSnapshot(), &name, rows.limit,
 								put_table_version, &rows);
 		while (rows.next_own < rows.nown &&
-			   put_version(&rows, rows.own[rows.next_own].record, cfp_own_txid()))
+			   put_version(&rows, cfp_pending_record(&rows.own[rows.next_own]), cfp_own_txid()))
 			rows.next_own++;
 	}
 	cfp_rows_end(&rows.sink);
@@ -815,17 +815,6 @@ etag_matches(const CfpCollectionName *name, const char *etag, int len)
 	return memcmp(current, etag, ETAG_LEN) == 0;
 }
 
-/* Has the transaction stores (deletes too) pending in the collection? */
-static bool
-has_own_stores(const CfpCollectionName *name)
-{
-	int			nrows = 0;
-
-	if (cfp_pending_any)
-		cfp_pending_collection(name, &nrows);
-	return nrows > 0;
-}
-
 /* cfp_get_collection_json(key, collection_name, if_none_match) */
 Datum
 cfp_get_collection_json(PG_FUNCTION_ARGS)
@@ -837,7 +826,7 @@ cfp_get_collection_json(PG_FUNCTION_ARGS)
 
 	if (!begin_collection_read(fcinfo, &name))
 		PG_RETURN_NULL();
-	own = has_own_stores(&name);
+	own = cfp_pending_in(&name);
 	if (!own && !PG_ARGISNULL(2))
 	{
 		int			len;

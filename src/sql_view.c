@@ -370,6 +370,25 @@ cfp_current_trigger(PG_FUNCTION_ARGS)
 	return PointerGetDatum(store_row(&second, &first, desc));
 }
 
+/*
+ * Is the function called in a query over storage_current?  Then the executor
+ * has checked who reads it, though not for the user it runs as.
+ */
+static bool
+asked_by_view(FunctionCallInfo fcinfo)
+{
+	EState	   *estate = ((ReturnSetInfo *) fcinfo->resultinfo)->econtext->ecxt_estate;
+	Oid			view = cfp_tables()->current;
+	ListCell   *lc;
+
+	foreach(lc, estate ? estate->es_range_table : NIL)
+	{
+		if (((RangeTblEntry *) lfirst(lc))->relid == view)
+			return true;
+	}
+	return false;
+}
+
 /* The newest own record of each item stored in this transaction. */
 Datum
 cfp_pending_rows(PG_FUNCTION_ARGS)
@@ -377,13 +396,21 @@ cfp_pending_rows(PG_FUNCTION_ARGS)
 	CfpRowSink	sink;
 
 	cfp_rows_begin(fcinfo, &sink);
+	if (!asked_by_view(fcinfo))
+		cfp_check_privilege(ACL_SELECT);
 	if (cfp_pending_any)
 	{
 		int			nrows;
 		CfpPendingRow *rows = cfp_pending_all(NULL, 0, GetActiveSnapshot()->curcid, &nrows);
 
 		for (int i = 0; i < nrows; i++)
-			cfp_rows_put(&sink, &rows[i].name, rows[i].record, cfp_own_txid());
+		{
+			MemoryContext old = MemoryContextSwitchTo(sink.scratch);
+			const CfpRecord *record = cfp_pending_record(&rows[i]);
+
+			MemoryContextSwitchTo(old);
+			cfp_rows_put(&sink, &rows[i].name, record, cfp_own_txid());
+		}
 	}
 	cfp_rows_end(&sink);
 	return (Datum) 0;

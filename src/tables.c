@@ -39,6 +39,7 @@
 #include "commands/extension.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/fmgroids.h"
@@ -475,6 +476,23 @@ cfp_tables_look_up(void)
 						CFP_EXTENSION_NAME, get_database_name(MyDatabaseId)),
 				 errhint("Run CREATE EXTENSION cfp in this database.")));
 	return result;
+}
+
+CfpTables
+cfp_tables_locked(void)
+{
+	for (;;)
+	{
+		CfpTables	tables = *cfp_tables();
+		uint64		invalidations = table_invalidations;
+
+		LockRelationOid(tables.history, AccessShareLock);
+		LockRelationOid(tables.latest, AccessShareLock);
+		LockRelationOid(tables.dirty, AccessShareLock);
+		LockRelationOid(tables.state, AccessShareLock);
+		if (invalidations == table_invalidations)
+			return tables;
+	}
 }
 
 /* What is remembered of the current user; room is made when nothing is. */

@@ -63,6 +63,13 @@ cfp_tables(void)
 }
 
 /*
+ * The tables that readers read, locked in ACCESS SHARE to the end of the
+ * transaction.  A lock accepts what a REINDEX CONCURRENTLY has changed; what
+ * was copied before would name an index that is gone.
+ */
+extern CfpTables cfp_tables_locked(void);
+
+/*
  * The oid of one of the extension's tables, whatever state the tables are
  * in; InvalidOid when there is none of this name.  Throws nothing.
  */
