@@ -107,6 +107,14 @@ SET ROLE cfp_reader;
 SELECT cfp.cfp_get_value('perm', 'i', 'c'), cfp.cfp_store('perm', '{}', 'all', 'c');
 RESET ROLE;
 REVOKE pg_read_all_data, pg_write_all_data FROM cfp_reader;
+-- who may store and not read learns nothing from a conflict
+SELECT cfp.cfp_store('perm', '{}', 'conflict', 'c', username => 'ann');
+SELECT pg_temp.error($$SELECT cfp.cfp_store('perm', '{}', 'conflict', 'c', expected_version => 0)$$);
+SET ROLE cfp_writer;
+SELECT pg_temp.error($$SELECT cfp.cfp_store('perm', '{}', 'conflict', 'c', expected_version => 0)$$);
+SELECT pg_temp.error($$SELECT cfp.cfp_store('perm', '{}', 'never', 'c', expected_version => 5)$$);
+RESET ROLE;
+SELECT cfp.cfp_delete('perm', 'conflict', 'c');
 -- to PUBLIC
 GRANT SELECT ON cfp.storage_current TO PUBLIC;
 SET ROLE cfp_nobody;

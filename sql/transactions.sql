@@ -142,3 +142,12 @@ SELECT cfp.cfp_get_value('tx', 'parallel', 'c');
 SELECT count(*) FROM cfp.storage_current WHERE key = 'tx' AND collection_name = 'many';
 COMMIT;
 
+-- what was stored goes with the extension it was stored with
+BEGIN;
+SELECT cfp.cfp_store('dropped', '{}', 'i', 'c', 4);
+DROP EXTENSION cfp;
+CREATE EXTENSION cfp SCHEMA cfp;
+SELECT cfp.cfp_get_value('dropped', 'i', 'c'), cfp.cfp_get_values('dropped', 'c'), cfp.cfp_get_key('dropped');
+SELECT count(*) FROM cfp.storage_current;
+SELECT count(*) FROM cfp.cfp_history('dropped', 'i', 'c');
+ROLLBACK;

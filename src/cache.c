@@ -1302,8 +1302,8 @@ cfp_view_may_use_slow(const CfpView *view, const CfpCollection *col)
 /*
  * Has the node's writer committed, as the view sees it?  The transaction's
  * status decides, so there is no gap between the commit and the callback that
- * sets the hint.  The status of a transaction that ended that recently is in
- * memory.  An own node is never seen here: its writer has not committed.
+ * sets the hint.  The status of a transaction that ended that recently is as a
+ * rule in a buffer of pg_xact.  An own node is never seen here: its writer has not committed.
  */
 static inline bool
 writer_visible(const CfpNode *node, const CfpView *view)

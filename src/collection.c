@@ -67,10 +67,19 @@
 #define LOAD_LOCK			1
 #define STORE_LOCK			2
 
+/*
+ * Store locks last until the end of the transaction, and one transaction may
+ * store into any number of collections; so they are shared, lest the lock
+ * table runs out.  Whoever is given another's waits as for his own.
+ */
+#define STORE_LOCKS			1024
+
 static inline void
 set_lock_tag(LOCKTAG *tag, Oid history, uint64 hash, uint16 kind)
 {
-	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, history, (uint32) hash, kind);
+	uint32		object = kind == STORE_LOCK ? hash % STORE_LOCKS : hash;
+
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, history, object, kind);
 }
 
 /* ---------- loading ---------- */
@@ -167,7 +176,8 @@ load_contents(Load *load, const CfpCollectionName *name)
 		 * A snapshot does not list its own transaction.  This one has stored
 		 * nothing here, so for others it is as good as left out.
 		 */
-		memcpy(col->load_xip, snapshot->xip, nxip * sizeof(TransactionId));
+		if (nxip > 0)
+			memcpy(col->load_xip, snapshot->xip, nxip * sizeof(TransactionId));
 		if (TransactionIdIsValid(own))
 			col->load_xip[nxip++] = own;
 		col->load_nxip = nxip;

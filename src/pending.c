@@ -201,7 +201,8 @@ find_collection(const CfpCollectionName *name)
 	PendingCollection probe;
 	CollectionEntry *entry;
 
-	if (ncollections == 0)
+	/* What was stored with an extension that was dropped went with it. */
+	if (ncollections == 0 || unlikely(cfp_tables()->history != stored_into))
 		return NULL;
 	probe.name = *name;
 	probe.hash = cfp_collection_hash(name);
@@ -549,10 +550,12 @@ cfp_pending_all(const char *key, int key_len, CommandId before, int *nrows)
 	CfpPendingRow *rows;
 	Size		n = 0;
 
+	*nrows = 0;
+	if (cfp_tables()->history != stored_into)
+		return NULL;
 	for (PendingCollection *col = collections; col != NULL; col = col->next)
 		n += col->nitems;
 	rows = MemoryContextAllocHuge(CurrentMemoryContext, (n + 1) * sizeof(CfpPendingRow));
-	*nrows = 0;
 	for (PendingCollection *col = collections; col != NULL; col = col->next)
 	{
 		if (key == NULL ||
@@ -599,11 +602,17 @@ cfp_expect_present(const CfpRecord *current, void *arg)
 	return current != NULL && !CFP_RECORD_IS_TOMBSTONE(current);
 }
 
+/* Who may not read the item is not told what it is like. */
 static void
 raise_conflict(const CfpRecord *current)
 {
 	CfpFields	fields;
 
+	if (!cfp_may_read())
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the item is not at the expected version"),
+				 errhint("Read the item again and retry.")));
 	if (current == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -1018,13 +1027,13 @@ compare_records(const void *a, const void *b)
 	{
 		if (x->item->collection != y->item->collection)
 		{
-			const CfpCollectionName *a = &x->item->collection->name;
-			const CfpCollectionName *b = &y->item->collection->name;
+			const CfpCollectionName *in_x = &x->item->collection->name;
+			const CfpCollectionName *in_y = &y->item->collection->name;
 
-			cmp = cfp_compare_names(a->key, a->key_len, b->key, b->key_len);
+			cmp = cfp_compare_names(in_x->key, in_x->key_len, in_y->key, in_y->key_len);
 			if (cmp == 0)
-				cmp = cfp_compare_names(a->collection, a->collection_len,
-										b->collection, b->collection_len);
+				cmp = cfp_compare_names(in_x->collection, in_x->collection_len,
+										in_y->collection, in_y->collection_len);
 		}
 		if (cmp == 0)
 			cmp = cfp_compare_names(x->item->name, x->item->name_len,

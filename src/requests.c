@@ -379,7 +379,8 @@ copy_text(char *to, const char *from)
 	int			len = from == NULL ? 0 : strlen(from);
 
 	len = pg_mbcliplen(from, len, sizeof(((CfpRequest *) NULL)->message) - 1);
-	memcpy(to, from, len);
+	if (len > 0)
+		memcpy(to, from, len);
 	to[len] = '\0';
 }
 

@@ -585,6 +585,12 @@ cfp_check_privilege(AclMode mode)
 	check_row_security(t, rights);
 }
 
+bool
+cfp_may_read(void)
+{
+	return pg_class_aclcheck(cfp_tables()->current, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
 void
 cfp_check_history_privilege(void)
 {

@@ -91,6 +91,9 @@ extern void cfp_check_trigger_relation(FunctionCallInfo fcinfo, const char *func
  */
 extern void cfp_check_privilege(AclMode mode);
 
+/* Has the current user the privilege to read items? */
+extern bool cfp_may_read(void);
+
 /* The same for SELECT on storage_history (cfp_history). */
 extern void cfp_check_history_privilege(void);
 

@@ -33,6 +33,13 @@ is($node->safe_psql('postgres', q{SELECT cfp_store('large', '{}', 'item4711', 'c
 	'2|1', 'a store into it');
 is($node->safe_psql('postgres', 'SELECT evictions > 0 FROM cfp_stat'), 't', 'collections are evicted');
 
+# More collections in one transaction than the lock table has room for.
+is($node->safe_psql('postgres', q{SELECT count(cfp_store('customer' || n, '{}', 'profile', '', n)) FROM generate_series(1, 20000) n}),
+	'20000', 'a collection for each of many keys');
+is($node->safe_psql('postgres', q{SELECT sum((cfp_get_value('customer' || n, 'profile'))::bigint) FROM generate_series(1, 20000) n}),
+	20000 * 20001 / 2, 'and each is read');
+$node->safe_psql('postgres', q{DELETE FROM cfp.storage_history WHERE key ~ '^customer'});
+
 # Old snapshots beside it.
 my $old = connect_node($node);
 $old->do('BEGIN ISOLATION LEVEL REPEATABLE READ');
