@@ -113,6 +113,7 @@ SELECT pg_temp.error($$SELECT cfp.cfp_store('perm', '{}', 'conflict', 'c', expec
 SET ROLE cfp_writer;
 SELECT pg_temp.error($$SELECT cfp.cfp_store('perm', '{}', 'conflict', 'c', expected_version => 0)$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store('perm', '{}', 'never', 'c', expected_version => 5)$$);
+SELECT pg_temp.error($$SELECT cfp.cfp_store_many('perm', '{"conflict": {"expected_version": 0}, "never": {"expected_version": 5}}', 'c')$$);
 RESET ROLE;
 SELECT cfp.cfp_delete('perm', 'conflict', 'c');
 -- to PUBLIC

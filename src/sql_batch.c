@@ -189,12 +189,14 @@ note_conflict(StringInfo conflicts, const CfpItemName *name, const Expectation *
 {
 	if (conflicts->len > 0)
 		appendStringInfoChar(conflicts, '\n');
-	appendStringInfo(conflicts, "item \"%.*s\": expected version %d, ",
+	appendStringInfo(conflicts, "item \"%.*s\": expected version %d",
 					 name->item_len, name->item, met->expected);
+	if (!cfp_may_read())
+		return;
 	if (met->current == 0)
-		appendStringInfoString(conflicts, "it does not exist");
+		appendStringInfoString(conflicts, ", it does not exist");
 	else
-		appendStringInfo(conflicts, "its current version is %d%s", met->current,
+		appendStringInfo(conflicts, ", its current version is %d%s", met->current,
 						 met->deleted ? " (deleted)" : "");
 }
 
