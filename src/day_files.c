@@ -286,6 +286,7 @@ cfp_day_file_is_ours(const char *name)
 		json_object_object_get_ex(header, "cfp", &version) &&
 		json_object_object_get_ex(header, "system_identifier", &system_identifier) &&
 		json_object_object_get_ex(header, "database_oid", &database_oid) &&
+		json_object_is_type(system_identifier, json_type_string) &&
 		strcmp(json_object_get_string(system_identifier), mine) == 0 &&
 		json_object_get_int64(database_oid) == (int64) MyDatabaseId;
 	json_object_put(header);

@@ -93,6 +93,7 @@ make('2025-12-03/');
 make('2025-12-03/wal_1.jsonl');
 make('2025-12-04/');
 make('2025-12-04/wal_000001.jsonl', qq({"cfp":1,"system_identifier":"1","database":"x","database_oid":5,"date":"2025-12-04"}\n));
+make('2025-12-04/wal_000002.jsonl', qq({"cfp":1,"system_identifier":null,"database_oid":5}\n));
 make('2025-12-05/');
 make('2025-12-05/manifest.json', '{}');
 make('2025-12-06/');
