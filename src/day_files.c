@@ -21,7 +21,8 @@
  *
  * A record belongs to the date that is open when it is written.  The close of
  * day switches the date by changing the row, between two flushes; not while
- * the disk may have more than was saved, which only the row tells.
+ * the disk may have more than was saved, which only the row tells: then the
+ * first flush that finds the files working goes on with the open date.
  *
  * Within a flush records come in the order of updated_at and version.  A new
  * file begins when a line would make one longer than cfp.max_wal_size.
@@ -604,6 +605,8 @@ read_end(void)
 bool
 cfp_day_files_begin(void)
 {
+	DateADT		open;
+
 	nadded = 0;
 	sort = NULL;
 	opened = NULL;
@@ -615,8 +618,12 @@ cfp_day_files_begin(void)
 	end = saved;
 	if (unwanted)
 		return false;
-	if (!saved.ours)
-		end.date = cfp_open_date();
+	open = cfp_open_date();
+	if (!saved.ours || saved.date < open)
+	{
+		memset(&end, 0, sizeof(end));
+		end.date = open;
+	}
 
 	if (retry_wait == 0 || cfp_day_files_due() <= GetCurrentTimestamp())
 		taking = guarded(prepare);

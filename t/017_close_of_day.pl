@@ -252,6 +252,27 @@ is($node->safe_psql($db, q{SELECT error LIKE 'could not back up%', backup_bytes 
   or diag($node->safe_psql($db, 'TABLE storage_days'));
 
 #
+# A close while the day files cannot be written: what is written afterwards
+# belongs to the open date
+#
+$db = behind(1);
+my ($file) = glob($node->data_dir . '/cfp/' . $node->safe_psql($db,
+	"SELECT oid || '_' || datname FROM pg_database WHERE datname = '$db'") . '/*/wal_000001.jsonl');
+chmod 0000, $file or BAIL_OUT("chmod: $!");
+$node->safe_psql($db, q{SELECT cfp_store('k', '{}', 'trouble', 'c', 1); SELECT cfp_flush()});
+is($node->safe_psql($db, 'SELECT wal_behind, wal_error IS NOT NULL FROM cfp_stat'), '1|t', 'day files cannot be written');
+reload();
+wait_closed($db);
+chmod 0600, $file or BAIL_OUT("chmod: $!");
+$node->safe_psql($db, q{SELECT cfp_flush(); SELECT cfp_store('k', '{}', 'after', 'c', 1); SELECT cfp_flush()});
+is($node->safe_psql($db, q{
+SELECT string_agg(f.item_name, ' ' ORDER BY f.item_name) FROM storage_days d, cfp_read_wal(d.date + 1) f}),
+	'after trouble', 'after a close meanwhile they are those of the open date');
+is($node->safe_psql($db, q{SELECT count(*) FROM storage_days d, cfp_read_wal(d.date)}), '51', 'the closed date has what it had');
+is($node->safe_psql($db, q{SELECT date - (SELECT max(date) FROM storage_days), file, counter FROM cfp_state WHERE name = 'files'}),
+	'1|1|2', 'their end is saved so');
+
+#
 # Settings changed meanwhile: no date twice, none backwards
 #
 $db = behind(1);
@@ -320,5 +341,5 @@ is($node->safe_psql($db, 'SELECT count(*) FROM cfp_wal_files'), '0', 'no day fil
 is($node->safe_psql($db, q{SELECT cfp_verify_backup(date) > 0 FROM storage_days WHERE error IS NULL}), 't', 'a backup all the same');
 
 $node->stop;
-log_ok($node, qr/could not open directory "base|some useless files|could not back up|could not (?:open|write|create|remove) .*storage_latest|terminating connection because of crash|ERROR:  cfp_close_day\(\) failed|because of crash of another server process/);
+log_ok($node, qr/day files are not written: could not open file|could not open directory "base|some useless files|could not back up|could not (?:open|write|create|remove) .*storage_latest|terminating connection because of crash|ERROR:  cfp_close_day\(\) failed|because of crash of another server process/);
 done_testing();
