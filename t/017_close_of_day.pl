@@ -11,6 +11,7 @@ use lib $FindBin::RealBin;
 
 use CfpTest;
 use DBD::Pg qw(:async);
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
@@ -53,13 +54,15 @@ sub reload
 	return;
 }
 
+my $closed = q{
+SELECT coalesce(bool_and(finished IS NOT NULL), false)
+	AND max(date) = (now() AT TIME ZONE 'UTC')::date - 1 FROM storage_days};
+
 sub wait_closed
 {
 	my ($db) = @_;
 
-	wait_for($db, q{
-SELECT coalesce(bool_and(finished IS NOT NULL), false)
-	AND max(date) = (now() AT TIME ZONE 'UTC')::date - 1 FROM storage_days});
+	wait_for($db, $closed);
 	return;
 }
 
@@ -130,15 +133,21 @@ sub park
 	return $db;
 }
 
+# Take the waitpoint away.  A worker that still has it may come to it later
+# than any one release.
 sub go_on
 {
-	my ($db, $point) = @_;
+	my ($db, $point, $until) = @_;
 
 	$node->safe_psql('postgres', "ALTER DATABASE $db RESET cfp.debug_waitpoint");
 	reload();
-	$node->safe_psql('postgres', "SET cfp.debug_release = '$point'");
-	wait_closed($db);
-	return;
+	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		$node->safe_psql('postgres', "SET cfp.debug_release = '$point'");
+		return if $node->safe_psql($db, $until // $closed) eq 't';
+		usleep(100_000);
+	}
+	BAIL_OUT("timed out: $point");
 }
 
 foreach my $point ('day_switched', 'day_folded', 'backup_written', 'backup_renamed', 'day_backed_up', 'day_retained')
