@@ -25,7 +25,8 @@
  *
  * A step that fails is tried again by the worker, with its back-off; the row
  * has the error.  When the end of the next date comes first, and it was the
- * backup or a later step, the date is finished as it is, its error kept.
+ * backup or a later step, the date is finished as it is, its error kept; but
+ * a backup that runs then is waited for.
  *
  *-------------------------------------------------------------------------
  */
@@ -60,7 +61,7 @@ static TimestampTz next_end;	/* the end of the open date */
 static bool closing;			/* the close of `day` has begun */
 static CfpDay day;
 
-/* The backup of `day` has been started by this worker. */
+/* The backup of `day` runs, begun by this worker or the last one. */
 static bool backup_runs = false;
 
 /*-------------------------------------------------------------------------
@@ -83,6 +84,7 @@ cfp_close_look(void)
 	open = cfp_calendar_next_date(last_closed, zone);
 	next_end = cfp_calendar_end_of(open, zone, cfp_end_of_day_seconds());
 	known = true;
+	backup_runs = closing && !day.backed_up && cfp_job_take_over(CFP_JOB_BACKUP, day.date);
 
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->open_date = open;

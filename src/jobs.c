@@ -15,8 +15,8 @@
  *
  * A session that leaves (error, cancel, end) takes its job with it: a job that
  * waits is withdrawn, one that runs is cancelled and the job worker frees the
- * slot.  A job of the database's worker outlives that worker; its successor
- * asks for the same job and so takes it over.
+ * slot.  A job of the database's worker that runs outlives that worker, as
+ * nobody's job; its successor takes it over, if it closes the same date.
  *
  * The job worker works as the worker does (statement.c), but commits
  * synchronously, since somebody is told that the work is done.
@@ -258,23 +258,9 @@ bool
 cfp_job_start(CfpJobKind kind, const CfpJobArgs *args)
 {
 	CfpDatabase *db = cfp_my_database();
-	bool		mine;
-	bool		waits = true;
 
 	if (!claim_slot(db, kind, args))
-	{
-		LWLockAcquire(&db->lock, LW_EXCLUSIVE);
-		mine = db->job.request.state != CFP_REQUEST_FREE && db->job.by_worker &&
-			db->job.kind == kind && db->job.args.from == args->from;
-		if (mine)
-			db->job.request.owner_pid = MyProcPid;
-		waits = db->job.request.state == CFP_REQUEST_WAITING;
-		LWLockRelease(&db->lock);
-		if (!mine)
-			return false;
-	}
-	if (!waits)
-		return true;
+		return false;
 
 	PG_TRY();
 	{
@@ -287,6 +273,33 @@ cfp_job_start(CfpJobKind kind, const CfpJobArgs *args)
 	}
 	PG_END_TRY();
 	return true;
+}
+
+void
+cfp_job_let_go(CfpDatabase *db)
+{
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	if (db->job.by_worker && db->job.request.state == CFP_REQUEST_RUNNING)
+		db->job.request.owner_pid = 0;
+	else if (db->job.by_worker)
+		db->job.request.state = CFP_REQUEST_FREE;
+	LWLockRelease(&db->lock);
+	ConditionVariableBroadcast(&db->request_cv);
+}
+
+bool
+cfp_job_take_over(CfpJobKind kind, DateADT date)
+{
+	CfpDatabase *db = cfp_my_database();
+	bool		mine;
+
+	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
+	mine = db->job.by_worker && db->job.request.state == CFP_REQUEST_RUNNING &&
+		db->job.kind == kind && db->job.args.from == date;
+	if (mine)
+		db->job.request.owner_pid = MyProcPid;
+	LWLockRelease(&db->lock);
+	return mine;
 }
 
 bool

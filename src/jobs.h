@@ -21,8 +21,7 @@
 extern int64 cfp_job_run(CfpJobKind kind, const CfpJobArgs *args);
 
 /*
- * Worker: begin a job without waiting; false while a session's job occupies
- * the slot.  One that an earlier worker began for the same date is taken over.
+ * Worker: begin a job without waiting; false while another occupies the slot.
  * Then poll it with cfp_job_poll() (the worker is woken at its end): false
  * while it runs; else it is over and the slot free, with its result or an
  * error (palloc'd, NULL when it succeeded).  Throws 53400 without a free
@@ -30,6 +29,14 @@ extern int64 cfp_job_run(CfpJobKind kind, const CfpJobArgs *args);
  */
 extern bool cfp_job_start(CfpJobKind kind, const CfpJobArgs *args);
 extern bool cfp_job_poll(int64 *result, ErrorData **error);
+
+/*
+ * Worker, at its end: let go of the job it has begun.  One that runs goes on,
+ * and frees the slot at its end unless the next worker has taken it over:
+ * true when that job of that date runs, to be polled.  Neither throws.
+ */
+extern void cfp_job_let_go(CfpDatabase *db);
+extern bool cfp_job_take_over(CfpJobKind kind, DateADT date);
 
 /* Process of the job worker; 0 when there is none. */
 extern int	cfp_job_worker_pid(CfpDatabase *db);

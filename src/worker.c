@@ -64,6 +64,7 @@
 #include "damage.h"
 #include "day_files.h"
 #include "gate.h"
+#include "jobs.h"
 #include "settings.h"
 #include "tables.h"
 #include "worker.h"
@@ -674,6 +675,7 @@ worker_exit(int code, Datum arg)
 	stopped.message = "the cfp worker of this database was stopped";
 	stopped.hint = "Try again; the server log says why it was stopped.";
 	cfp_requests_leave(db, &stopped);
+	cfp_job_let_go(db);
 
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->worker_pid = 0;

@@ -261,6 +261,40 @@ is($node->safe_psql($db, q{SELECT error LIKE 'could not back up%', backup_bytes 
   or diag($node->safe_psql($db, 'TABLE storage_days'));
 
 #
+# The slot of the job comes free again: the extension is dropped during a
+# backup; the worker is replaced during a backup that failed before, when the
+# next date is due
+#
+$db = park('backup_written');
+$node->safe_psql($db, 'DROP EXTENSION cfp; CREATE EXTENSION cfp SCHEMA cfp');
+wait_worker($node, $db);
+state_is($node, $db, q{SET statement_timeout = '60s'; SELECT cfp_rebuild_latest_from_history()}, '00000', undef,
+	'a job after the extension was dropped during a backup');
+$node->safe_psql('postgres', "ALTER DATABASE $db RESET cfp.debug_waitpoint");
+
+# Late in the afternoon, see t/003.
+my $zone = sprintf('<TEST>%+d', (gmtime)[2] - 17);
+$db = behind(1);
+$node->safe_psql('postgres', "ALTER DATABASE $db SET cfp.debug_waitpoint = 'backup_written'");
+$dir = $node->data_dir . '/cfp/' . $node->safe_psql($db,
+	"SELECT oid || '_' || datname FROM pg_database WHERE datname = '$db'") . "/$date";
+chmod 0555, $dir or BAIL_OUT("chmod: $!");
+reload();
+wait_for($db, 'SELECT error IS NOT NULL FROM storage_days');
+chmod 0755, $dir or BAIL_OUT("chmod: $!");
+wait_for($db, $arrived{backup_written});
+$node->safe_psql('postgres', qq{
+ALTER DATABASE $db SET cfp.timezone = '$zone';
+ALTER DATABASE $db SET cfp.end_of_day = '12:00'});
+my $before = wait_worker($node, $db);
+reload();
+wait_for($db, "SELECT worker_pid <> $before AND worker_state NOT IN ('starting', 'flushing') FROM cfp_stat");
+usleep(300_000);
+go_on($db, 'backup_written', q{SELECT count(*) = 2 AND bool_and(finished IS NOT NULL) FROM storage_days});
+is($node->safe_psql($db, q{SELECT backup_bytes > 0, error FROM storage_days ORDER BY date}), "t|\nt|",
+	'a backup that runs when the next date is due is waited for, and the next one is made');
+
+#
 # A close while the day files cannot be written: what is written afterwards
 # belongs to the open date
 #
@@ -288,7 +322,7 @@ $db = behind(1);
 reload();
 wait_closed($db);
 my $days = 'SELECT count(*), count(DISTINCT date), max(date) FROM storage_days';
-my $before = $node->safe_psql($db, $days);
+$before = $node->safe_psql($db, $days);
 foreach my $setting ("cfp.timezone = 'Pacific/Pago_Pago'", "cfp.timezone = 'Etc/GMT+12'", "cfp.timezone = 'UTC'")
 {
 	$node->safe_psql('postgres', "ALTER DATABASE $db SET $setting");
