@@ -45,7 +45,7 @@
 #include "storage/fd.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -58,12 +58,18 @@
 #include "worker.h"
 
 #define PIECE_RECORDS	5000	/* looked up in one call */
+#define PIECE_BYTES		(4 * 1024 * 1024)	/* read in one call, and a line more */
 
 /* The columns of a record that are looked up. */
 static const int lookup_columns[] = {
 	CFP_COL_KEY, CFP_COL_COLLECTION, CFP_COL_ITEM, CFP_COL_VERSION, CFP_COL_UPDATED_AT
 };
 static const Oid lookup_types[] = {TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID};
+static const int16 lookup_lens[] = {-1, -1, -1, sizeof(int32), sizeof(TimestampTz)};
+static const bool lookup_byval[] = {false, false, false, true, FLOAT8PASSBYVAL};
+static const char lookup_align[] = {
+	TYPALIGN_INT, TYPALIGN_INT, TYPALIGN_INT, TYPALIGN_INT, TYPALIGN_DOUBLE
+};
 
 #define NLOOKUP		lengthof(lookup_columns)
 
@@ -272,6 +278,10 @@ find_foreign(DateADT date)
 static bool
 look_up_piece(int64 *missing)
 {
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext line = AllocSetContextCreate(context, "cfp retention line",
+											   ALLOCSET_DEFAULT_SIZES);
+	int64		limit = work.reader->bytes_done + PIECE_BYTES;
 	Datum	   *elements[NLOOKUP];
 	Datum		arrays[NLOOKUP];
 	Datum		values[CFP_NCOLS];
@@ -281,26 +291,30 @@ look_up_piece(int64 *missing)
 
 	for (int i = 0; i < NLOOKUP; i++)
 		elements[i] = palloc(sizeof(Datum) * PIECE_RECORDS);
-	while (n < PIECE_RECORDS && cfp_wal_reader_next(work.reader, values, nulls))
+	while (n < PIECE_RECORDS && work.reader->bytes_done < limit)
 	{
+		bool		more;
+
+		/* A line leaves behind many times what is looked up. */
+		MemoryContextReset(line);
+		MemoryContextSwitchTo(line);
+		more = cfp_wal_reader_next(work.reader, values, nulls);
+		MemoryContextSwitchTo(context);
+		if (!more)
+			break;
 		for (int i = 0; i < NLOOKUP; i++)
-			elements[i][n] = values[lookup_columns[i]];
+			elements[i][n] = datumCopy(values[lookup_columns[i]], lookup_byval[i], lookup_lens[i]);
 		n++;
 	}
+	MemoryContextDelete(line);
 	*missing = 0;
 	if (n == 0)
 		return false;
 
 	for (int i = 0; i < NLOOKUP; i++)
-	{
-		int16		len;
-		bool		byval;
-		char		align;
-
-		get_typlenbyvalalign(lookup_types[i], &len, &byval, &align);
 		arrays[i] = PointerGetDatum(construct_array(elements[i], n, lookup_types[i],
-													len, byval, align));
-	}
+													lookup_lens[i], lookup_byval[i],
+													lookup_align[i]));
 	cfp_statement_run(&missing_count, arrays, NULL);
 	*missing = DatumGetInt64(cfp_statement_value(1, &isnull));
 	return true;

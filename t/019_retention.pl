@@ -9,6 +9,7 @@ use lib $FindBin::RealBin;
 use CfpTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 # The oldest dates are made by closing them; the rest by hand.
 my $node = cfp_node('main', 'cfp.min_free_space = 0', "cfp.timezone = 'UTC'", "cfp.end_of_day = '00:00'",
@@ -165,6 +166,33 @@ unlink "$base/2026-01-04/manifest.json";
 $node->safe_psql('postgres', q{ALTER SYSTEM SET cfp.backup_history = 'full'});
 close_date('2026-01-06');
 is(join(' ', map { -d "$base/2026-01-0$_" ? $_ : () } 1 .. 6), '6', 'a later full one needs none of them');
+
+# Large records are looked up in little memory.
+SKIP:
+{
+	skip 'no /proc', 2 unless -r "/proc/$$/status";
+	close_date('2026-01-08', q{
+SELECT cfp_store('large', (SELECT jsonb_object_agg('name ' || j, j) FROM generate_series(1, 1200) j), 'i' || i, 'c')
+FROM generate_series(1, 2000) i});
+	# of its own, what it shares not counted
+	my $memory = sub {
+		my %kb = slurp_file('/proc/' . wait_worker($node) . '/status') =~ /^(\w+):\s+(\d+) kB$/gm;
+		return $kb{RssAnon};
+	};
+	my $most = 0;
+	set_day('2026-01-08');
+	$node->reload;
+	foreach my $try (1 .. 50 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my $now = eval { $memory->() } // 0;
+		$most = $now if $now > $most;
+		last if !-d "$base/2026-01-08";
+		usleep(20_000);
+	}
+	ok(!-d "$base/2026-01-08", 'a directory with large records goes');
+	note("most memory: $most kB");
+	cmp_ok($most, '<', 250_000, 'and takes little memory');
+}
 
 is($node->safe_psql('postgres', q{SELECT count(*) FROM storage_days WHERE error IS NOT NULL AND error NOT LIKE 'skipped%'}), '0', 'no close failed');
 
