@@ -26,7 +26,8 @@
  * A step that fails is tried again by the worker, with its back-off; the row
  * has the error.  When the end of the next date comes first, and it was the
  * backup or a later step, the date is finished as it is, its error kept; but
- * a backup that runs then is waited for.
+ * a backup that runs then is waited for.  Retention comes before that, so
+ * that a disk that is full does not stay so for want of a backup.
  *
  *-------------------------------------------------------------------------
  */
@@ -61,6 +62,9 @@ static TimestampTz next_end;	/* the end of the open date */
 static bool closing;			/* the close of `day` has begun */
 static CfpDay day;
 
+/* Retention has failed for `day`, which is finished without it. */
+static bool retention_failed;
+
 /* The backup of `day` runs, begun by this worker or the last one. */
 static bool backup_runs = false;
 
@@ -84,6 +88,7 @@ cfp_close_look(void)
 	open = cfp_calendar_next_date(last_closed, zone);
 	next_end = cfp_calendar_end_of(open, zone, cfp_end_of_day_seconds());
 	known = true;
+	retention_failed = false;
 	backup_runs = closing && !day.backed_up && cfp_job_take_over(CFP_JOB_BACKUP, day.date);
 
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
@@ -176,6 +181,24 @@ finish_day(void)
 	cfp_days_finish(day.date, false);
 }
 
+/* The next date is due: finish this one as it is; a piece of it. */
+static void
+give_up_day(void)
+{
+	if (!day.backed_up && !retention_failed && cfp_instance_lock_held())
+	{
+		bool		more;
+
+		retention_failed = true;	/* should it throw */
+		more = cfp_retention_step(day.date);
+		retention_failed = false;
+		if (more)
+			return;
+	}
+	known = false;
+	cfp_days_finish(day.date, true);
+}
+
 bool
 cfp_close_step(void)
 {
@@ -192,10 +215,7 @@ cfp_close_step(void)
 	else if (!day.folded)
 		fold_day();
 	else if (day.failed && !backup_runs && next_end <= now)
-	{
-		known = false;
-		cfp_days_finish(day.date, true);
-	}
+		give_up_day();
 	else if (!day.backed_up)
 		return back_up_day();
 	else

@@ -4,14 +4,16 @@
  *		Which date directories go after a close (cfp.retain_days).
  *
  * Called by the close of day (close.c), in the worker, until nothing is left
- * to do.  Each call does a bounded piece, so that flushing goes on.
+ * to do; also for a date that gets no backup.  Each call does a bounded piece,
+ * so that flushing goes on.
  *
  * cfp.retain_days counts calendar dates: 5 keeps the date that was closed and
  * the four before it, whether they have a directory or not.
  *
  * A directory that has become too old stays all the same
- *	- when it has the newest complete backup, or one that this builds on; of
- *	  the latter the backup alone stays, and its day files go;
+ *	- when it has the newest complete backup, or one that this builds on, or
+ *	  may build on, where a manifest between them cannot be used; of the
+ *	  latter the backup alone stays, and its day files go;
  *	- when there is anything in it that cfp did not make: a file of another
  *	  name, of another kind, day files or a manifest of another server or
  *	  database; or when it is no directory but a link to one;
@@ -108,7 +110,10 @@ static struct
  *-------------------------------------------------------------------------
  */
 
-/* The dates of the newest complete backup, first, and of those that it builds on. */
+/*
+ * The dates of the newest complete backup, first, and of those that it builds
+ * on; of all before it when a manifest among them does not tell.
+ */
 static List *
 needed_backups(void)
 {
@@ -116,6 +121,7 @@ needed_backups(void)
 	List	   *needed = NIL;
 	CfpManifest manifest;
 	DateADT		date;
+	ListCell   *lc;
 
 	if (backups == NIL)
 		return NIL;
@@ -123,8 +129,16 @@ needed_backups(void)
 	while (!list_member_int(needed, date))
 	{
 		needed = lappend_int(needed, date);
-		if (!cfp_read_manifest(date, &manifest, NULL) ||
-			manifest.history_kind != CFP_BACKUP_KIND_DAY)
+		if (!cfp_read_manifest(date, &manifest, NULL))
+		{
+			foreach(lc, backups)
+			{
+				if (lfirst_int(lc) < date)
+					needed = lappend_int(needed, lfirst_int(lc));
+			}
+			break;
+		}
+		if (manifest.history_kind != CFP_BACKUP_KIND_DAY)
 			break;
 		date = manifest.builds_on;
 	}

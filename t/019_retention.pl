@@ -162,7 +162,12 @@ is(join(' ', map { -d "$base/2026-01-0$_" ? $_ : () } 1 .. 4), '2 3 4',
 	'the full backup and the days that the newest one builds on stay');
 is(join(' ', map { glob("$base/2026-01-0$_/wal_*.jsonl") ? $_ : () } 1 .. 4), '4', 'but not their day files');
 is($node->safe_psql('postgres', q{SELECT cfp_verify_backup('2026-01-04') > 0}), 't', 'it is good');
-unlink "$base/2026-01-04/manifest.json";
+unlink "$base/2026-01-03/manifest.json";
+make('2026-01-03/manifest.json', '{');
+close_date('2026-01-05', q{SELECT cfp_store('q', '{}', 'a', 'c', 4)});
+is(join(' ', map { -d "$base/2026-01-0$_" ? $_ : () } 1 .. 5), '2 3 4 5',
+	'what is behind a manifest that cannot be used stays');
+unlink "$base/2026-01-03/manifest.json", "$base/2026-01-04/manifest.json";
 $node->safe_psql('postgres', q{ALTER SYSTEM SET cfp.backup_history = 'full'});
 close_date('2026-01-06');
 is(join(' ', map { -d "$base/2026-01-0$_" ? $_ : () } 1 .. 6), '6', 'a later full one needs none of them');
@@ -196,6 +201,24 @@ FROM generate_series(1, 2000) i});
 
 is($node->safe_psql('postgres', q{SELECT count(*) FROM storage_days WHERE error IS NOT NULL AND error NOT LIKE 'skipped%'}), '0', 'no close failed');
 
+# Retention does not wait for a backup that fails: the next one may need the room.
+make("2026-01-$_/"), make("2026-01-$_/storage_latest.backup.tmp/") foreach 11, 12;
+make('2026-01-05/');
+set_day('2026-01-10');
+$node->reload;
+$node->poll_query_until('postgres', q{SELECT error LIKE 'could not back up%' FROM storage_days WHERE date = '2026-01-11'})
+  or BAIL_OUT('the backup does not fail');
+set_day('2026-01-11');
+$node->reload;
+$node->poll_query_until('postgres', q{SELECT error LIKE 'could not back up%' FROM storage_days WHERE date = '2026-01-12'})
+  or BAIL_OUT('the date is not given up');
+ok(!-d "$base/2026-01-05", 'a date that is given up: what is too old has gone');
+ok(-d "$base/2026-01-09", 'but the newest backup');
+rmdir "$base/2026-01-$_/storage_latest.backup.tmp" foreach 11, 12;
+$node->poll_query_until('postgres', q{SELECT finished IS NOT NULL FROM storage_days WHERE date = '2026-01-12'})
+  or BAIL_OUT('2026-01-12 is not closed');
+ok(!-d "$base/2026-01-09", 'which goes with the next');
+
 $node->stop;
-log_ok($node, qr/day_file|day file/);
+log_ok($node, qr/day_file|day file|could not back up|could not (?:open|write|create|remove) .*storage_latest/);
 done_testing();
