@@ -4,8 +4,8 @@
  *		Transactions and statements of cfp's own processes.
  *
  * The worker (worker.c) and the job worker (jobs.c) both work through what is
- * here: fixed settings, their end, transactions with a snapshot and SPI, and prepared
- * statements in which "@schema@" stands for the extension's schema.
+ * here: fixed settings, their end, transactions with a snapshot and SPI, and
+ * prepared statements in which "@schema@" stands for the extension's schema.
  *
  * Plans: the statements all go by key, and must do so whatever the
  * statistics say, the more as a worker keeps its plans while empty tables
@@ -22,6 +22,7 @@
 #include "cfp.h"
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
 #include "storage/latch.h"
@@ -45,20 +46,29 @@ static void
 fix_settings(void)
 {
 	static const char *const fixed[][2] = {
+		{"role", "none"},
 		{"session_replication_role", "replica"},
 		{"search_path", ""},
+		{"exit_on_error", "off"},
 		{"statement_timeout", "0"},
 		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
+		{"transaction_timeout", "0"},
+		{"temp_file_limit", "-1"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
 		{"row_security", "off"},
 		{"zero_damaged_pages", "off"},
+		{"ignore_checksum_failure", "off"},
 		/* What it writes is derived and would be written again. */
 		{"synchronous_commit", "off"},
 		/* Plans by key, see the head of this file. */
 		{"plan_cache_mode", "force_generic_plan"},
+		{"enable_indexscan", "on"},
+		{"enable_indexonlyscan", "on"},
+		{"enable_nestloop", "on"},
+		{"enable_sort", "on"},
 		{"enable_seqscan", "off"},
 		{"enable_bitmapscan", "off"},
 		{"enable_hashjoin", "off"},
@@ -68,8 +78,20 @@ fix_settings(void)
 		{"jit", "off"},
 	};
 
+	/* Before the role, and where a role's name can be looked up. */
+	HOLD_INTERRUPTS();
+	StartTransactionCommand();
+	SetConfigOption("session_authorization", GetUserNameFromId(BOOTSTRAP_SUPERUSERID, false),
+					PGC_SUSET, PGC_S_OVERRIDE);
+	CommitTransactionCommand();
+	RESUME_INTERRUPTS();
+
 	for (int i = 0; i < lengthof(fixed); i++)
-		SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	{
+		/* Not every server knows all of them. */
+		if (GetConfigOption(fixed[i][0], true, false) != NULL)
+			SetConfigOption(fixed[i][0], fixed[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+	}
 }
 
 /*

@@ -171,6 +171,42 @@ wait_worker($node);
 like($session->selectrow_array('SELECT cfp_flush()'), qr/^[01]$/, 'the next worker serves');
 is($session->selectrow_array("SELECT count(*) FROM storage_dirty WHERE item_name = 'item5'"), '1', 'and has flushed');
 
+# What a DBA makes the default for sessions does not concern the worker.
+my %default = (
+	role => 'app', session_authorization => 'app', exit_on_error => 'on',
+	temp_file_limit => '64', work_mem => '64', statement_timeout => '1', lock_timeout => '1',
+	default_transaction_read_only => 'on', default_transaction_isolation => 'serializable',
+	session_replication_role => 'replica', search_path => 'nowhere', row_security => 'on',
+	datestyle => 'SQL, DMY', intervalstyle => 'sql_standard', bytea_output => 'escape',
+	extra_float_digits => '-15', client_encoding => 'LATIN1', standard_conforming_strings => 'off',
+	quote_all_identifiers => 'on', transform_null_equals => 'on', default_tablespace => '',
+	enable_indexscan => 'off', enable_indexonlyscan => 'off', enable_nestloop => 'off', enable_sort => 'off');
+$node->safe_psql('postgres', 'CREATE ROLE app; CREATE DATABASE defaults');
+cfp_install($node, 'defaults');
+my $worker = wait_worker($node, 'defaults');
+$node->safe_psql('postgres', "ALTER DATABASE defaults SET $_ = '$default{$_}'") foreach sort keys %default;
+$node->reload;
+{
+	local $ENV{PGOPTIONS} = join ' ', map { "-c $_" } 'session_authorization=' . $node->safe_psql('postgres', 'SELECT current_user'),
+	  'role=none', 'search_path=cfp', 'statement_timeout=0', 'lock_timeout=0', 'exit_on_error=off', 'temp_file_limit=-1',
+	  'default_transaction_read_only=off', 'default_transaction_isolation=read\\ committed', 'session_replication_role=origin';
+	$node->poll_query_until('defaults', "SELECT worker_pid <> $worker AND worker_state <> 'starting' FROM cfp_stat");
+	$worker = wait_worker($node, 'defaults');
+	$node->safe_psql('defaults', q{
+SELECT count(cfp_store('k', jsonb_build_object('text', repeat(md5(i::text), 10)), 'i' || i, 'c', i / 3.0)) FROM generate_series(1, 2000) i;
+ALTER TABLE storage_latest ADD CONSTRAINT no_bad CHECK (item_name <> 'i7')});
+	state_is($node, 'defaults', 'SELECT cfp_fold()', '23514', qr/no_bad/, 'defaults of sessions: a fold that fails');
+	$node->safe_psql('defaults', 'ALTER TABLE storage_latest DROP CONSTRAINT no_bad');
+	cmp_ok($node->safe_psql('defaults', 'SELECT cfp_fold()'), '>', 0, 'the next one does not');
+	is($node->safe_psql('defaults', 'SELECT worker_pid, wal_error FROM cfp_stat'), "$worker|", 'by the same worker; the day files are well');
+	latest_ok($node, 'the fold is right', 'defaults');
+	$node->safe_psql('defaults', q{
+UPDATE cfp_state SET date = date - 1 WHERE name IN ('day', 'files'); SELECT pg_terminate_backend(worker_pid) FROM cfp_stat});
+	$node->poll_query_until('defaults', 'SELECT count(*) = 1 AND bool_and(finished IS NOT NULL) FROM storage_days')
+	  or fail('the day is closed');
+	is($node->safe_psql('defaults', 'SELECT cfp_verify_backup(date), error FROM storage_days'), '4000|', 'with its backup');
+}
+
 $_->disconnect foreach $session, $third, $other;
 seen_ok($node, 'all agree');
 $node->stop;
