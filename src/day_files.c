@@ -27,8 +27,8 @@
  * Within a flush records come in the order of updated_at and version.  A new
  * file begins when a line would make one longer than cfp.max_wal_size.
  *
- * Trouble with the files must not stop the flush.  What touches them runs in
- * a subtransaction; an error in it is logged (the same one once a minute) and
+ * Trouble with the files must not stop the flush, nor must their sort.  What
+ * touches them runs in a subtransaction; an error in it is logged (the same one once a minute) and
  * kept for cfp_stat, the disk is put back, the row stays as it is, and so a
  * later flush finds the missing records by the row's snapshot.  It is tried
  * after 1 s, doubling to 60 s, when somebody asks for a flush, and when the
@@ -102,7 +102,9 @@ static FilesEnd end;
 static bool taking;				/* records are written, not only counted */
 static bool unwanted;			/* cfp.wal_files is off */
 static int64 nadded;
-static Tuplesortstate *sort;
+static Tuplesortstate *sort;	/* NULL: nothing to write */
+static ResourceOwner sort_owner;	/* of its temporary files */
+static MemoryContext sort_context;
 static TupleDesc descriptor;
 static char *opened;			/* path of the file saved.file, once opened */
 static List *created;			/* paths */
@@ -541,6 +543,7 @@ write_records(void)
 	int64		max_length = (int64) cfp_max_wal_size * 1024;
 	StringInfoData buf;
 
+	tuplesort_performsort(sort);
 	initStringInfo(&buf);
 	open_file();
 	while (tuplesort_gettupleslot(sort, true, false, slot, NULL))
@@ -636,29 +639,77 @@ cfp_day_files_counted(void)
 	return unwanted || behind >= 0;
 }
 
+static void
+begin_sort(TupleTableSlot *slot)
+{
+	AttrNumber	columns[] = {CFP_COL_UPDATED_AT + 1, CFP_COL_VERSION + 1};
+	Oid			operators[] = {
+		lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_LT_OPR)->lt_opr,
+		lookup_type_cache(INT4OID, TYPECACHE_LT_OPR)->lt_opr
+	};
+	Oid			collations[] = {InvalidOid, InvalidOid};
+	bool		nulls_first[] = {false, false};
+	MemoryContext old;
+
+	sort_owner = ResourceOwnerCreate(CurrentResourceOwner, "cfp day files sort");
+	sort_context = AllocSetContextCreate(CurrentMemoryContext, "cfp day files sort",
+										 ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(sort_context);
+	descriptor = CreateTupleDescCopy(slot->tts_tupleDescriptor);
+	sort = tuplesort_begin_heap(descriptor, lengthof(columns), columns, operators,
+								collations, nulls_first, work_mem, NULL,
+								TUPLESORT_NONE);
+	MemoryContextSwitchTo(old);
+}
+
+/* Not by tuplesort_end(), which writes once more to the temporary files. */
+static void
+end_sort(void)
+{
+	ResourceOwnerRelease(sort_owner, RESOURCE_RELEASE_BEFORE_LOCKS, false, false);
+	ResourceOwnerRelease(sort_owner, RESOURCE_RELEASE_LOCKS, false, false);
+	ResourceOwnerRelease(sort_owner, RESOURCE_RELEASE_AFTER_LOCKS, false, false);
+	ResourceOwnerDelete(sort_owner);
+	MemoryContextDelete(sort_context);
+	sort = NULL;
+}
+
+/*
+ * A subtransaction for each record would be dear.  All that the sort can leave
+ * behind when it fails is memory and temporary files.
+ */
 void
 cfp_day_files_add(TupleTableSlot *slot)
 {
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *error;
+
 	nadded++;
 	if (!taking)
 		return;
-
 	if (sort == NULL)
-	{
-		AttrNumber	columns[] = {CFP_COL_UPDATED_AT + 1, CFP_COL_VERSION + 1};
-		Oid			operators[] = {
-			lookup_type_cache(TIMESTAMPTZOID, TYPECACHE_LT_OPR)->lt_opr,
-			lookup_type_cache(INT4OID, TYPECACHE_LT_OPR)->lt_opr
-		};
-		Oid			collations[] = {InvalidOid, InvalidOid};
-		bool		nulls_first[] = {false, false};
+		begin_sort(slot);
 
-		descriptor = CreateTupleDescCopy(slot->tts_tupleDescriptor);
-		sort = tuplesort_begin_heap(descriptor, lengthof(columns), columns, operators,
-									collations, nulls_first, work_mem, NULL,
-									TUPLESORT_NONE);
+	PG_TRY();
+	{
+		CurrentResourceOwner = sort_owner;
+		tuplesort_puttupleslot(sort, slot);
+		CurrentResourceOwner = owner;
 	}
-	tuplesort_puttupleslot(sort, slot);
+	PG_CATCH();
+	{
+		CurrentResourceOwner = owner;
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		FlushErrorState();
+		end_sort();
+		note_trouble(error);
+		taking = false;
+	}
+	PG_END_TRY();
 }
 
 bool
@@ -669,10 +720,8 @@ cfp_day_files_write(void)
 	if (sort == NULL)
 		return written;
 
-	tuplesort_performsort(sort);
 	written = guarded(write_records);
-	tuplesort_end(sort);
-	sort = NULL;
+	end_sort();
 	if (!written)
 		put_back();
 	return written;

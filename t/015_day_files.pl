@@ -277,7 +277,7 @@ sub trouble
 	$cause->();
 	wait_worker($node);
 	$node->safe_psql('postgres',
-		q{SELECT count(cfp_store('trouble', '{}', 'i' || n, 'c')) FROM generate_series(1, 100) n});
+		q{SELECT count(cfp_store('trouble', jsonb_build_object('text', (SELECT string_agg(md5(n || '/' || i), '') FROM generate_series(1, 50) i)), 'i' || n, 'c')) FROM generate_series(1, 100) n});
 	$node->safe_psql('postgres', 'SELECT cfp_flush()');
 	is( $node->safe_psql('postgres',
 			'SELECT unflushed_records, wal_behind, wal_error IS NOT NULL, wal_error_at IS NOT NULL FROM cfp_stat'),
@@ -319,6 +319,18 @@ trouble(
 	sub { rename $dir, "$base/away" or die $!; append_to_file($dir, '') },
 	sub { unlink $dir; rename "$base/away", $dir or die $! },
 	qr/Not a directory|File exists|could not/);
+
+# the records are more than the sort may keep in memory
+my $temporary = $node->data_dir . '/base/pgsql_tmp';
+$node->append_conf('postgresql.conf', 'work_mem = 64kB');
+{
+	local $ENV{PGOPTIONS} = '-c work_mem=64MB';
+	trouble(
+		'no temporary files',
+		sub { rmdir $temporary; append_to_file($temporary, ''); set_free_space('0') },
+		sub { unlink $temporary },
+		qr/^could not create temporary file ".*": Not a directory$/);
+}
 begin_anew();
 
 SKIP:
