@@ -151,7 +151,7 @@ note_trouble(const ErrorData *error)
 	LWLockRelease(&db->lock);
 
 	if (strncmp(error->message, logged_message, sizeof(logged_message) - 1) == 0 &&
-		!TimestampDifferenceExceeds(logged_at, now, REPEAT_LOG))
+		!cfp_time_has_come(TimestampTzPlusMilliseconds(logged_at, REPEAT_LOG), REPEAT_LOG, now))
 		return;
 	strlcpy(logged_message, error->message, sizeof(logged_message));
 	logged_at = now;
@@ -203,12 +203,13 @@ guarded(void (*step) (void))
 }
 
 TimestampTz
-cfp_day_files_due(void)
+cfp_day_files_due(TimestampTz now)
 {
 	if (retry_wait == 0 || !cfp_wal_files)
 		return 0;
-	if (retry_with_lock && cfp_instance_lock_held())
-		return GetCurrentTimestamp();
+	if ((retry_with_lock && cfp_instance_lock_held()) ||
+		cfp_time_has_come(retry_at, LAST_RETRY, now))
+		return now;
 	return retry_at;
 }
 
@@ -608,6 +609,7 @@ read_end(void)
 bool
 cfp_day_files_begin(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	DateADT		open;
 
 	nadded = 0;
@@ -628,7 +630,7 @@ cfp_day_files_begin(void)
 		end.date = open;
 	}
 
-	if (retry_wait == 0 || cfp_day_files_due() <= GetCurrentTimestamp())
+	if (cfp_day_files_due(now) <= now)
 		taking = guarded(prepare);
 	return taking;
 }

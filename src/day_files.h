@@ -46,7 +46,7 @@ extern void cfp_day_files_committed(bool written, bool all, int64 records);
 extern void cfp_day_files_forget(void);
 
 /* For worker.c: when to flush because of the files alone; 0 never. */
-extern TimestampTz cfp_day_files_due(void);
+extern TimestampTz cfp_day_files_due(TimestampTz now);
 
 /* For days.c: has the disk, as far as it is known, nothing but what was saved? */
 extern bool cfp_day_files_as_saved(void);

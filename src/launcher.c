@@ -278,7 +278,7 @@ launch(const ListedDatabase *listed, CfpDatabase *db)
 	LWLockRelease(&db->lock);
 	if (!wanted || entry->handle != NULL)
 		return 0;
-	if (entry->not_before > now)
+	if (!cfp_time_has_come(entry->not_before, LAST_BACKOFF, now))
 		return entry->not_before;
 
 	memset(&worker, 0, sizeof(worker));
@@ -318,8 +318,9 @@ launch(const ListedDatabase *listed, CfpDatabase *db)
 	uses_cfp = db->installs > 0 || pg_atomic_read_u64(&db->committed) > 0;
 	LWLockRelease(&db->lock);
 	if (uses_cfp &&
-		(entry->warned_at == 0 ||
-		 TimestampDifferenceExceeds(entry->warned_at, now, WARNING_INTERVAL)))
+		cfp_time_has_come(entry->warned_at == 0 ? 0 :
+						  TimestampTzPlusMilliseconds(entry->warned_at, WARNING_INTERVAL),
+						  WARNING_INTERVAL, now))
 	{
 		entry->warned_at = now;
 		ereport(WARNING,

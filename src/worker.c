@@ -249,7 +249,8 @@ look(void)
 	now = GetCurrentTimestamp();
 	generation = pg_atomic_read_u64(&db->generation);
 	if (marked || !triggers_on || generation != mark_generation ||
-		TimestampDifferenceExceeds(mark_looked_at, now, MARK_INTERVAL))
+		cfp_time_has_come(TimestampTzPlusMilliseconds(mark_looked_at, MARK_INTERVAL),
+						  MARK_INTERVAL, now))
 	{
 		bool		was_marked = marked;
 		int64		counter = 0;
@@ -377,7 +378,7 @@ note_failure(Piece piece)
 	LWLockRelease(&db->lock);
 
 	if (strcmp(message, logged_message) == 0 &&
-		!TimestampDifferenceExceeds(logged_at, now, REPEAT_LOG))
+		!cfp_time_has_come(TimestampTzPlusMilliseconds(logged_at, REPEAT_LOG), REPEAT_LOG, now))
 		return;
 	strlcpy(logged_message, message, sizeof(logged_message));
 	logged_at = now;
@@ -493,7 +494,7 @@ attempt(Piece piece, int64 *result)
 static bool
 retry_allowed(Piece piece, TimestampTz now, TimestampTz *next)
 {
-	if (retries[piece].at <= now)
+	if (cfp_time_has_come(retries[piece].at, LAST_RETRY, now))
 		return true;
 	*next = Min(*next, retries[piece].at);
 	return false;
@@ -505,8 +506,9 @@ flush_due(TimestampTz now, TimestampTz *next)
 	uint64		flushed = pg_atomic_read_u64(&db->flushed);
 	uint64		committed = pg_atomic_read_u64(&db->committed);
 	uint64		oldest = pg_atomic_read_u64(&db->oldest_unflushed);
-	TimestampTz files_due = cfp_day_files_due();
-	TimestampTz due;
+	TimestampTz files_due = cfp_day_files_due(now);
+	TimestampTz idle_due;
+	TimestampTz oldest_due;
 
 	if (!retry_allowed(PIECE_FLUSH, now, next))
 		return false;
@@ -526,12 +528,12 @@ flush_due(TimestampTz now, TimestampTz *next)
 		seen_committed = committed;
 		seen_at = now;
 	}
-	due = TimestampTzPlusMilliseconds(seen_at, IDLE_FLUSH);
-	if (oldest != 0)
-		due = Min(due, TimestampTzPlusMilliseconds((TimestampTz) oldest, cfp_flush_interval));
-	if (due <= now)
+	idle_due = TimestampTzPlusMilliseconds(seen_at, IDLE_FLUSH);
+	oldest_due = oldest == 0 ? idle_due :
+		TimestampTzPlusMilliseconds((TimestampTz) oldest, cfp_flush_interval);
+	if (idle_due <= now || cfp_time_has_come(oldest_due, cfp_flush_interval, now))
 		return true;
-	*next = Min(*next, due);
+	*next = Min(*next, Min(idle_due, oldest_due));
 	return false;
 }
 
@@ -547,7 +549,7 @@ reconcile_due(TimestampTz now, TimestampTz *next)
 	due = TimestampTzPlusMilliseconds(mark_changed_at, cfp_flush_interval);
 	if (pg_atomic_read_u32(&db->hand_changes) > 0)
 		due = TimestampTzPlusMilliseconds(now, cfp_flush_interval);
-	if (due <= now)
+	if (cfp_time_has_come(due, cfp_flush_interval, now))
 		return true;
 	*next = Min(*next, due);
 	return false;

@@ -13,6 +13,7 @@
 #include "statement.h"
 
 #include "utils/date.h"
+#include "utils/timestamp.h"
 
 /* launcher.c: registers the launcher and the utility hook (at preload). */
 extern void cfp_launcher_init(void);
@@ -21,6 +22,17 @@ extern void cfp_launcher_wake(void);
 extern Size cfp_launcher_shmem_size(void);
 extern void cfp_launcher_shmem_init(void);
 extern PGDLLEXPORT void cfp_launcher_main(Datum arg);
+
+/*
+ * Has the time come?  Also when it lies further ahead than anybody waits for
+ * it (longest, in ms): then the clock has been set back.  Twice that, since
+ * `now` may be older than what was added to it.
+ */
+static inline bool
+cfp_time_has_come(TimestampTz at, int longest, TimestampTz now)
+{
+	return at <= now || at > TimestampTzPlusMilliseconds(now, 2 * (int64) longest);
+}
 
 /* worker.c */
 extern PGDLLEXPORT void cfp_worker_main(Datum arg);
