@@ -13,9 +13,16 @@
  *	2. Both get their names.  A crash: files without a manifest, no backup;
  *	   the next try writes them anew.
  *	3. manifest.json is written under a temporary name and renamed.  Now the
- *	   backup is complete.  A date that has one is not backed up again.
- *	4. S is saved in cfp_state, row 'backup'.  A crash before it: the next
- *	   backup builds on the one before this, and so has more than it must.
+ *	   backup is complete.
+ *	4. S and the date are saved in cfp_state, row 'backup'.  A crash before it:
+ *	   the next try makes the backup anew.
+ *
+ * A manifest alone may be of a past that is not this database's: what it was
+ * made in can have been undone since by point-in-time recovery, or by a copy
+ * of the data directory put in its place.  So a date is not backed up again
+ * only when it has a manifest and the row has its date.  The row keeps the
+ * date when the chain is broken.  And all that S sees is on the disk before
+ * the manifest is, so that a crash takes back nothing that is in a backup.
  *
  * What of the history goes in (cfp.backup_history): all of it, nothing, or
  * what S sees and the snapshot of the last backup did not.  The last is found
@@ -109,6 +116,13 @@ static CfpStatement backup_save = {
 	" snapshot = CASE WHEN c.counter = excluded.counter THEN excluded.snapshot END",
 	.nargs = 5,
 	.argtypes = {INT8OID, OIDOID, TEXTOID, INT8OID, DATEOID},
+};
+
+static CfpStatement is_saved = {
+	.sql = "SELECT FROM @schema@.cfp_state WHERE name = 'backup'"
+	" AND system_identifier = $1 AND database_oid = $2 AND date = $3",
+	.nargs = 3,
+	.argtypes = {INT8OID, OIDOID, DATEOID},
 };
 
 static CfpStatement chain_break = {
@@ -278,6 +292,10 @@ write_files(Backup *backup, const char *dir)
 				   &manifest->history);
 	write_file(backup, dir, CFP_LATEST_BACKUP, backup->tables.latest, &manifest->latest);
 	backup->snapshot = MemoryContextStrdup(cfp_worker_context, backup->snapshot);
+
+	/* Its commit record comes after those of all that S sees. */
+	(void) GetTopTransactionId();
+	ForceSyncCommit();
 	cfp_worker_commit();
 	cfp_job_progress(backup->done, backup->done);
 }
@@ -297,10 +315,19 @@ remove_file(const char *path)
 				 errmsg("could not remove file \"%s\": %m", path)));
 }
 
-/*
- * The date's directory; NULL when it has a complete backup of *bytes.  One of
- * another timeline may be of a future that point-in-time recovery has undone.
- */
+/* Has this database, in the past it knows, got as far as step 4 for this date? */
+static bool
+saved(DateADT date)
+{
+	Datum		values[3];
+
+	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[1] = ObjectIdGetDatum(MyDatabaseId);
+	values[2] = DateADTGetDatum(date);
+	return cfp_statement_run(&is_saved, values, NULL) > 0;
+}
+
+/* The date's directory; NULL when it has a complete backup of *bytes. */
 static char *
 begin(DateADT date, int64 *bytes)
 {
@@ -309,8 +336,7 @@ begin(DateADT date, int64 *bytes)
 	char	   *dir = NULL;
 
 	cfp_worker_begin(false, false);
-	if (cfp_read_manifest(date, &manifest, &problem) &&
-		manifest.timeline == GetWALInsertionTimeLine())
+	if (cfp_read_manifest(date, &manifest, &problem) && saved(date))
 		*bytes = cfp_backup_bytes(&manifest);
 	else
 	{

@@ -620,6 +620,48 @@ foreach my $point ('backup_written', 'backup_renamed')
 	}
 }
 
+# A backup of a past that was undone: the data directory is put back from a
+# copy, and cfp's files, as on another disk, are not.
+my $data = $node->data_dir;
+sql(q{SELECT cfp_flush()});
+$node->stop;
+system('cp', '-a', $data, "$data.copy");
+$node->start;
+wait_worker($node);
+sql(q{SELECT cfp_store('past', '{}', value => 'given up')});
+backup('2020-05-07');
+$node->stop;
+remove_tree("$data.copy/cfp");
+move("$data/cfp", "$data.copy/cfp");
+remove_tree($data);
+move("$data.copy", $data);
+$node->start;
+wait_worker($node);
+sql(q{SELECT cfp_store('past', '{}', value => 'kept')});
+backup('2020-05-07');
+sql(q{SELECT cfp_restore_backup('2020-05-07', true)});
+is(sql(q{SELECT cfp_get_text('past')}), 'kept', 'a date closed anew is backed up anew');
+
+# What a backup has, a crash cannot take back.  Nobody else writes WAL through.
+setting('cfp.debug_waitpoint', 'backup_written');
+my $walwriter = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'});
+my $committer = connect_node($node);
+$committer->do('SET synchronous_commit = off');
+$committer->do(q{SELECT cfp_flush()});
+kill 'STOP', $walwriter;
+$committer->do(q{INSERT INTO storage_days (date, started, items_folded) VALUES ('2020-05-08', now(), 0)});
+$committer->do(q{SELECT cfp_store('async', '{}')});
+my ($lsn) = $committer->selectrow_array('SELECT pg_current_wal_insert_lsn()');
+$committer->do('SELECT pg_reload_conf()');
+job_waits('Extension');
+is($committer->selectrow_array('SELECT pg_current_wal_flush_lsn() >= ?::pg_lsn', undef, $lsn), '1',
+	'what a backup has is on the disk before its manifest');
+kill 'CONT', $walwriter;
+setting('cfp.debug_waitpoint');
+sql(q{SET cfp.debug_release = 'backup_written'});
+end_backup('2020-05-08');
+$committer->disconnect;
+
 #
 # A heap file that is really damaged.
 #
