@@ -16,7 +16,8 @@
  * NULL.  A number without point and exponent is an integer, any other a
  * float; a float is the shortest text that reads back as the same float8.
  * Timestamps are written as cfp_get() gives them.  Lines are UTF-8 whatever the
- * server's encoding; in a SQL_ASCII database they have its bytes as they are.
+ * server's encoding, '?' for what has no place there; in a SQL_ASCII database
+ * they have its bytes as they are.
  *
  * Writing: one json-c object, made once, whose members are filled in anew for
  * each line.  json-c writes the object and its strings; what JSON has no
@@ -35,7 +36,6 @@
 #include <math.h>
 
 #include "access/xlog.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "common/jsonapi.h"
@@ -55,6 +55,7 @@
 #include "json_line.h"
 #include "jsonc.h"
 #include "record.h"
+#include "transcode.h"
 
 /* The members of a line. */
 enum
@@ -289,51 +290,6 @@ put_data(int n, Datum datum, bool isnull)
 	put_raw(n, text.data, text.len);
 }
 
-/*
- * Append bytes of the server's encoding in UTF-8.  A character that UTF-8 has
- * no place for becomes U+FFFD: it must not stop the flush.
- */
-static void
-append_utf8(StringInfo buf, const char *bytes, int len)
-{
-	int			encoding = GetDatabaseEncoding();
-	Oid			function;
-
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
-	{
-		appendBinaryStringInfo(buf, bytes, len);
-		return;
-	}
-	function = FindDefaultConversionProc(encoding, PG_UTF8);
-	if (!OidIsValid(function))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("default conversion function for encoding \"%s\" to \"%s\" does not exist",
-						pg_encoding_to_char(encoding), "UTF8")));
-	while (len > 0)
-	{
-		int			room = pg_encoding_max_length(PG_UTF8) * Min(len, 1024 * 1024) + 1;
-		int			done;
-
-		enlargeStringInfo(buf, room);
-		done = pg_do_encoding_conversion_buf(function, encoding, PG_UTF8,
-											 (unsigned char *) bytes, len,
-											 (unsigned char *) buf->data + buf->len,
-											 room, true);
-		buf->len += strlen(buf->data + buf->len);
-		bytes += done;
-		len -= done;
-		if (done == 0)
-		{
-			int			bad = Min(pg_mblen(bytes), len);
-
-			appendStringInfoString(buf, "\357\277\275");
-			bytes += bad;
-			len -= bad;
-		}
-	}
-}
-
 /* Append the object's text; json-c says nothing when its buffer cannot grow. */
 static void
 append_json(StringInfo buf, jsonc_object *object, int least)
@@ -343,7 +299,11 @@ append_json(StringInfo buf, jsonc_object *object, int least)
 
 	if (text == NULL || len < least)
 		out_of_memory();
-	append_utf8(buf, text, len);
+	/* A character without a place in UTF-8 must not stop the flush. */
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		appendBinaryStringInfo(buf, text, len);
+	else
+		cfp_append_transcoded(buf, text, len, GetDatabaseEncoding(), PG_UTF8);
 	appendStringInfoCharMacro(buf, '\n');
 }
 

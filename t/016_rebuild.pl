@@ -324,6 +324,15 @@ foreach my $test ([ 'latin1', 'LATIN1', q{chr(233) || 'x'}, '\u00e9' ],
 	unlink $other;
 }
 
+{
+	# What UTF-8 has no place for: the character is lost, not the record.
+	$node->safe_psql('euc_jp', q{SELECT cfp_store('lost', jsonb_build_object('d', 'a' || E'\xf5\xa1' || 'b'), value => E'\xe5\xae\xf5\xa1')});
+	$node->safe_psql('euc_jp', 'SELECT cfp_flush(); TRUNCATE storage_history, storage_latest');
+	$node->safe_psql('euc_jp', q{SELECT cfp_rebuild_history_from_wal(max(date)) FROM cfp_wal_files});
+	is($node->safe_psql('euc_jp', q{SELECT data ->> 'd', value_string = E'\xe5\xae?' FROM storage_history WHERE key = 'lost'}),
+		'a?b|t', 'a character without a place in UTF-8 becomes a question mark');
+}
+
 # ---- arguments and permissions
 
 my $may = q{permission denied for function cfp_};

@@ -1,0 +1,79 @@
+/*-------------------------------------------------------------------------
+ *
+ * transcode.c
+ *		Text in another encoding, whatever it has.
+ *
+ * For what is written to files and must not fail for a character (lines of
+ * day files, json_line.c), and for names that are for people (manifest.c).
+ * The question mark is in all encodings, so what was written can be read back
+ * into the database it is of.
+ *
+ * Locks: none.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "cfp.h"
+
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
+
+#include "transcode.h"
+
+#define CHUNK		(1024 * 1024)	/* bytes converted at once */
+
+/* There is no conversion from or to SQL_ASCII. */
+static void
+append_ascii(StringInfo buf, const char *bytes, int len)
+{
+	for (int i = 0; i < len; i++)
+		appendStringInfoChar(buf, IS_HIGHBIT_SET(bytes[i]) ? '?' : bytes[i]);
+}
+
+void
+cfp_append_transcoded(StringInfo buf, const char *bytes, int len, int from, int to)
+{
+	Oid			function;
+
+	if (from == to)
+	{
+		appendBinaryStringInfo(buf, bytes, len);
+		return;
+	}
+	if (from == PG_SQL_ASCII || to == PG_SQL_ASCII)
+	{
+		if (pg_verify_mbstr(to, bytes, len, true))
+			appendBinaryStringInfo(buf, bytes, len);
+		else
+			append_ascii(buf, bytes, len);
+		return;
+	}
+
+	function = FindDefaultConversionProc(from, to);
+	if (!OidIsValid(function))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("default conversion function for encoding \"%s\" to \"%s\" does not exist",
+						pg_encoding_to_char(from), pg_encoding_to_char(to))));
+	while (len > 0)
+	{
+		int			room = MAX_CONVERSION_GROWTH * Min(len, CHUNK) + 1;
+		int			done;
+
+		enlargeStringInfo(buf, room);
+		done = pg_do_encoding_conversion_buf(function, from, to,
+											 (unsigned char *) bytes, len,
+											 (unsigned char *) buf->data + buf->len,
+											 room, true);
+		buf->len += strlen(buf->data + buf->len);
+		bytes += done;
+		len -= done;
+		if (done == 0)
+		{
+			int			bad = Min(pg_encoding_mblen(from, bytes), len);
+
+			appendStringInfoChar(buf, '?');
+			bytes += bad;
+			len -= bad;
+		}
+	}
+}
