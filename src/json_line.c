@@ -373,7 +373,10 @@ cfp_line_write_header(StringInfo buf, DateADT date)
  *-------------------------------------------------------------------------
  */
 
-/* A line being read.  What is wrong with it is thrown, as class 22 or 54. */
+/*
+ * A line being read.  What is wrong with it is thrown, as class 22 or 54, or
+ * as 0A000: an escape for which the server's encoding has no conversion.
+ */
 typedef struct LineReader
 {
 	JsonLexContext *lex;
@@ -850,7 +853,8 @@ cfp_line_read(const char *text, int len, Datum *values, bool *nulls, char **prob
 		ErrorData  *error;
 		int			class = ERRCODE_TO_CATEGORY(geterrcode());
 
-		if (class != ERRCODE_DATA_EXCEPTION && class != ERRCODE_PROGRAM_LIMIT_EXCEEDED)
+		if (class != ERRCODE_DATA_EXCEPTION && class != ERRCODE_PROGRAM_LIMIT_EXCEEDED &&
+			geterrcode() != ERRCODE_FEATURE_NOT_SUPPORTED)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);
 		error = CopyErrorData();

@@ -332,6 +332,20 @@ foreach my $test ([ 'latin1', 'LATIN1', q{chr(233) || 'x'}, '\u00e9' ],
 	is($node->safe_psql('euc_jp', q{SELECT data ->> 'd', value_string = E'\xe5\xae?' FROM storage_history WHERE key = 'lost'}),
 		'a?b|t', 'a character without a place in UTF-8 becomes a question mark');
 }
+{
+	# There is no \u beyond ASCII for this encoding.
+	my ($ascii) = glob($node->data_dir . '/cfp/*_ascii/*/wal_000001.jsonl');
+	my $other = $ascii =~ s/000001/900001/r;
+
+	open($file, '>:raw', $other) or die "$other: $!";
+	print $file qq({"key":"\\u00e9","collection_name":"","item_name":"","data":{"a":"\\u00e9"},$stamp,"version":1}\n);
+	print $file qq({"key":"after","collection_name":"","item_name":"",$stamp,"version":1}\n);
+	close $file;
+	($result, $out, $err) = $node->psql('ascii', 'SELECT cfp_rebuild_history_from_wal(max(date)) FROM cfp_wal_files');
+	is($out, '1', 'SQL_ASCII: a line with an escape does not keep others from being read');
+	like($err, qr/1 lines of the day files/, 'and is counted');
+	unlink $other;
+}
 
 # ---- arguments and permissions
 
