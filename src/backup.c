@@ -175,6 +175,9 @@ choose_kind(Backup *backup)
 		chained = manifest->builds_on < manifest->date &&
 			cfp_read_manifest(manifest->builds_on, &previous, NULL) &&
 			previous.history_kind != CFP_BACKUP_KIND_OFF;
+		if (chained)
+			strlcpy(manifest->builds_on_sha256, previous.history.sha256,
+					sizeof(manifest->builds_on_sha256));
 	}
 
 	if (cfp_backup_history == CFP_BACKUP_OFF)

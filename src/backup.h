@@ -31,8 +31,8 @@ typedef struct CfpManifest
 	DateADT		date;
 	CfpBackupKind history_kind;
 	DateADT		builds_on;		/* of kind DAY: date of the backup before it */
+	char		builds_on_sha256[CFP_SHA256_TEXT];	/* of its history's file */
 	bool		compressed;		/* with zstd */
-	int64		timeline;		/* of the server when it was made */
 	CfpCopySums history;		/* not of kind OFF */
 	CfpCopySums latest;
 } CfpManifest;

@@ -152,6 +152,15 @@ sha_end(pg_cryptohash_ctx *sha, char *text)
 	text[hex_encode((const char *) digest, sizeof(digest), text)] = '\0';
 }
 
+void
+cfp_sha256_text(const char *data, size_t len, char text[CFP_SHA256_TEXT])
+{
+	pg_cryptohash_ctx *sha = sha_start();
+
+	sha_add(sha, data, len);
+	sha_end(sha, text);
+}
+
 /*-------------------------------------------------------------------------
  * Writing
  *-------------------------------------------------------------------------

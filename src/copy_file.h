@@ -23,6 +23,9 @@ typedef struct CfpCopySums
 /* Are files compressed when written, and can compressed ones be read? */
 extern bool cfp_copy_compresses(void);
 
+/* SHA-256 of so many bytes. */
+extern void cfp_sha256_text(const char *data, size_t len, char text[CFP_SHA256_TEXT]);
+
 typedef struct CfpCopyWriter CfpCopyWriter;
 typedef struct CfpCopyReader CfpCopyReader;
 

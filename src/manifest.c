@@ -7,8 +7,11 @@
  * complete when it is there.  Read by whoever wants to know which backups
  * there are, verifies, or restores.
  *
- * A manifest that is cut, is not JSON, lacks something or is of another
- * cluster or database is never used; who reads it is told what is wrong.
+ * A manifest that is cut, is not JSON, lacks something, is not what was written
+ * or is of another cluster or database is never used; who reads it is told what
+ * is wrong.  Its last member is the SHA-256 of all lines before it:
+ *
+ *		head -n -2 manifest.json | sha256sum
  *
  * Locks: none.
  *
@@ -31,9 +34,15 @@
 #include "backup.h"
 #include "day_dir.h"
 #include "jsonc.h"
+#include "transcode.h"
 
 #define FORMAT				1
 #define MAX_SIZE			(64 * 1024)	/* of a manifest */
+#define MAX_COUNT			(INT64CONST(1) << 50)	/* rows or bytes; sums of them are no overflow */
+
+/* How a manifest ends. */
+#define CHECKSUM			"  \"checksum\": \"%s\"\n}\n"
+#define CHECKSUM_LEN		(sizeof(CHECKSUM) - 3 + CFP_SHA256_TEXT - 1)
 
 static const char *const kinds[] = {"full", "day", "off"};	/* CfpBackupKind */
 
@@ -61,6 +70,27 @@ add_file(jsonc_object *files, const char *name, const CfpCopySums *sums)
 	json_object_array_add(files, file);
 }
 
+/* A name that is for people only. */
+static char *
+transcoded(const char *name, int from, int to)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	cfp_append_transcoded(&buf, name, strlen(name), from, to);
+	return buf.data;
+}
+
+/* The end of a manifest whose text begins with so many bytes, palloc'd. */
+static char *
+checksum(const char *text, size_t len)
+{
+	char		sha256[CFP_SHA256_TEXT];
+
+	cfp_sha256_text(text, len, sha256);
+	return psprintf(CHECKSUM, sha256);
+}
+
 /* The manifest's text, palloc'd. */
 static char *
 manifest_text(const CfpManifest *manifest)
@@ -75,9 +105,8 @@ manifest_text(const CfpManifest *manifest)
 	jsonc_object *files = json_object_new_array();
 	char	   *text;
 
-	/* JSON is UTF-8; the name is for people only. */
 	if (database != NULL)
-		database = pg_server_to_any(database, strlen(database), PG_UTF8);
+		database = transcoded(database, GetDatabaseEncoding(), PG_UTF8);
 
 	json_object_object_add(root, "format", json_object_new_int(FORMAT));
 	add_string(root, "server_version", PG_VERSION);
@@ -90,16 +119,20 @@ manifest_text(const CfpManifest *manifest)
 	add_string(root, "finished", finished);
 	add_string(root, "history", kinds[manifest->history_kind]);
 	add_string(root, "builds_on", builds_on);
+	add_string(root, "builds_on_sha256", builds_on == NULL ? NULL : manifest->builds_on_sha256);
 	add_string(root, "compression", manifest->compressed ? "zstd" : "none");
 	if (manifest->history_kind != CFP_BACKUP_KIND_OFF)
 		add_file(files, CFP_HISTORY_BACKUP, &manifest->history);
 	add_file(files, CFP_LATEST_BACKUP, &manifest->latest);
 	json_object_object_add(root, "files", files);
 
-	text = psprintf("%s\n", json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |
-														   JSON_C_TO_STRING_SPACED));
+	text = pstrdup(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |
+												  JSON_C_TO_STRING_SPACED));
 	json_object_put(root);
-	return text;
+	/* The checksum takes the place of the last line. */
+	text[strlen(text) - strlen("\n}")] = '\0';
+	text = psprintf("%s,\n", text);
+	return psprintf("%s%s", text, checksum(text, strlen(text)));
 }
 
 void
@@ -212,6 +245,14 @@ parse_date(const char *text, DateADT *date)
 	return strcmp(cfp_date_text(*date), text) == 0;
 }
 
+/* So many hexadecimal digits, in lower case? */
+static bool
+is_sha256(const char *text)
+{
+	return strlen(text) == CFP_SHA256_TEXT - 1 &&
+		strspn(text, "0123456789abcdef") == CFP_SHA256_TEXT - 1;
+}
+
 /* What is known of a file of this name; false when it is not listed. */
 static bool
 parse_file(jsonc_object *root, const char *name, CfpCopySums *sums)
@@ -227,30 +268,57 @@ parse_file(jsonc_object *root, const char *name, CfpCopySums *sums)
 		sums->rows = member_int(file, "rows");
 		sums->bytes = member_int(file, "bytes");
 		strlcpy(sums->sha256, member_string(file, "sha256"), sizeof(sums->sha256));
-		return sums->rows >= 0 && sums->bytes >= 0 &&
-			strlen(sums->sha256) == CFP_SHA256_TEXT - 1;
+		return sums->rows >= 0 && sums->rows <= MAX_COUNT &&
+			sums->bytes >= 0 && sums->bytes <= MAX_COUNT &&
+			is_sha256(member_string(file, "sha256"));
 	}
 	return false;
 }
 
+/* Is the text the one that was written? */
+static bool
+is_as_written(const char *text)
+{
+	size_t		len = strlen(text);
+
+	return len >= CHECKSUM_LEN &&
+		memcmp(text + len - CHECKSUM_LEN, checksum(text, len - CHECKSUM_LEN), CHECKSUM_LEN) == 0;
+}
+
+/* Whose it is, as a DETAIL. */
+static char *
+whose(jsonc_object *root)
+{
+	char	   *database = transcoded(member_string(root, "database"), PG_UTF8, GetDatabaseEncoding());
+	int			len = pg_mbcliplen(database, strlen(database), NAMEDATALEN - 1);
+
+	return psprintf("It is of database \"%s\" (oid %lld) of the server with system identifier %s.",
+					pnstrdup(database, len), (long long) member_int(root, "database_oid"),
+					member_string(root, "system_identifier"));
+}
+
 /* Fill in *manifest; NULL, or what is wrong as a DETAIL. */
 static char *
-parse(jsonc_object *root, DateADT date, CfpManifest *manifest)
+parse(jsonc_object *root, const char *text, DateADT date, CfpManifest *manifest)
 {
+	static const char *const malformed = "Something is missing in it, or has another form than cfp writes.";
+	const char *system_identifier = member_string(root, "system_identifier");
 	const char *compression = member_string(root, "compression");
 	const char *kind = member_string(root, "history");
+	const char *builds_on_sha256 = member_string(root, "builds_on_sha256");
+	size_t		digits = strspn(system_identifier, "0123456789");
 	int			k = 0;
 
 	if (member_int(root, "format") != FORMAT)
 		return psprintf("Its format is not %d, the one this version of cfp knows.", FORMAT);
-	manifest->foreign = strcmp(member_string(root, "system_identifier"),
-							   psprintf(UINT64_FORMAT, GetSystemIdentifier())) != 0 ||
+	if (!is_as_written(text))
+		return pstrdup("Its checksum is not that of what it says: it is damaged, or was changed.");
+	if (digits == 0 || digits > 20 || system_identifier[digits] != '\0')
+		return pstrdup(malformed);
+	manifest->foreign = strcmp(system_identifier, psprintf(UINT64_FORMAT, GetSystemIdentifier())) != 0 ||
 		member_int(root, "database_oid") != MyDatabaseId;
 	if (manifest->foreign)
-		return psprintf("It is of database \"%s\" (oid %lld) of the server with system identifier %s.",
-						pnstrdup(member_string(root, "database"), NAMEDATALEN),
-						(long long) member_int(root, "database_oid"),
-						pnstrdup(member_string(root, "system_identifier"), 32));
+		return whose(root);
 	if (strcmp(member_string(root, "encoding"), GetDatabaseEncodingName()) != 0)
 		return pstrdup("It is of a database with another encoding.");
 	if (!parse_date(member_string(root, "date"), &manifest->date) || manifest->date != date)
@@ -259,16 +327,16 @@ parse(jsonc_object *root, DateADT date, CfpManifest *manifest)
 	while (k < lengthof(kinds) && strcmp(kind, kinds[k]) != 0)
 		k++;
 	manifest->history_kind = k;
-	manifest->timeline = member_int(root, "timeline");
 	manifest->compressed = strcmp(compression, "zstd") == 0;
 	if (k == lengthof(kinds) ||
 		(k == CFP_BACKUP_KIND_DAY &&
 		 (!parse_date(member_string(root, "builds_on"), &manifest->builds_on) ||
-		  manifest->builds_on >= date)) ||
+		  manifest->builds_on >= date || !is_sha256(builds_on_sha256))) ||
 		(!manifest->compressed && strcmp(compression, "none") != 0) ||
 		(k != CFP_BACKUP_KIND_OFF && !parse_file(root, CFP_HISTORY_BACKUP, &manifest->history)) ||
 		!parse_file(root, CFP_LATEST_BACKUP, &manifest->latest))
-		return pstrdup("Something is missing in it, or has another form than cfp writes.");
+		return pstrdup(malformed);
+	strlcpy(manifest->builds_on_sha256, builds_on_sha256, sizeof(manifest->builds_on_sha256));
 	return NULL;
 }
 
@@ -290,7 +358,8 @@ cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 
 	tokener = json_tokener_new();
 	root = json_tokener_parse_ex(tokener, text, len);
-	if (json_tokener_get_error(tokener) != json_tokener_success)
+	if (json_tokener_get_error(tokener) != json_tokener_success ||
+		!pg_verify_mbstr(PG_UTF8, text, len, true))
 		wrong = pstrdup("It is cut or not JSON.");
 	json_tokener_free(tokener);
 
@@ -298,7 +367,7 @@ cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 	PG_TRY();
 	{
 		if (wrong == NULL)
-			wrong = parse(root, date, manifest);
+			wrong = parse(root, text, date, manifest);
 	}
 	PG_FINALLY();
 	{

@@ -181,7 +181,8 @@ find_history(Restore *restore)
 			return;
 		link = palloc(sizeof(CfpManifest));
 		if (!cfp_read_manifest(manifest->builds_on, link, NULL) ||
-			link->history_kind == CFP_BACKUP_KIND_OFF)
+			link->history_kind == CFP_BACKUP_KIND_OFF ||
+			strcmp(link->history.sha256, manifest->builds_on_sha256) != 0)
 		{
 			restore->broken = true;
 			return;

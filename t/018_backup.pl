@@ -9,6 +9,7 @@ use lib $FindBin::RealBin;
 
 use CfpTest;
 use DBD::Pg qw(:async);
+use Digest::SHA qw(sha256_hex);
 use File::Copy qw(copy move);
 use File::Path qw(remove_tree);
 use PostgreSQL::Test::Utils;
@@ -228,6 +229,17 @@ foreach my $file ('storage_history.backup', 'storage_latest.backup')
 	repair($file);
 }
 
+# A manifest with the checksum of what it says.
+sub sealed
+{
+	my ($text) = @_;
+	$text =~ s/^  "checksum": .*//ms;
+	return $text . sprintf qq(  "checksum": "%s"\n}\n), sha256_hex($text);
+}
+
+is(sealed(slurp_file(path('2020-02-29', 'manifest.json'))), slurp_file(path('2020-02-29', 'manifest.json')),
+	'the last member of a manifest is the SHA-256 of the lines before it');
+
 damage('manifest.json', sub { unlink $_[0] });
 state_is($node, 'postgres', q{SELECT cfp_verify_backup('2020-02-29')}, '58P01', qr/no complete backup of 2020-02-29/, 'no manifest');
 repair('manifest.json');
@@ -236,11 +248,18 @@ my %manifests = (
 	'cut' => [ sub { substr($_[0], 0, length($_[0]) / 2) }, qr/cut or not JSON/ ],
 	'empty' => [ sub { '' }, qr/cut or not JSON/ ],
 	'an array' => [ sub { '[]' }, qr/format/ ],
-	'of another format' => [ sub { $_[0] =~ s/"format": 1/"format": 2/r }, qr/format/ ],
-	'of another server' => [ sub { $_[0] =~ s/"system_identifier": "\d/"system_identifier": "1/r =~ s/"database": "postgres"/"database": "other"/r =~ s/"database_oid": \d+/"database_oid": 99/r }, qr/database "other" \(oid 99\)/ ],
-	'of another date' => [ sub { $_[0] =~ s/"date": "2020-02-29"/"date": "2020-02-28"/r }, qr/not of this date/ ],
-	'without a file' => [ sub { $_[0] =~ s/storage_latest/storage_nothing/r }, qr/missing in it/ ],
-	'without a sum' => [ sub { $_[0] =~ s/"sha256"/"md5"/r }, qr/missing in it/ ]);
+	'not UTF-8' => [ sub { sealed($_[0] =~ s/"database": "[^"]*/$&\xff/r) }, qr/cut or not JSON/ ],
+	'with a byte changed' => [ sub { $_[0] =~ s/"compression": "./"compression": "Z/r }, qr/checksum/ ],
+	'with a blank more' => [ sub { "$_[0] " }, qr/checksum/ ],
+	'without a checksum' => [ sub { $_[0] =~ s/,\n  "checksum".*/\n}\n/sr }, qr/checksum/ ],
+	'of another format' => [ sub { sealed($_[0] =~ s/"format": 1/"format": 2/r) }, qr/format/ ],
+	'of another server' => [ sub { sealed($_[0] =~ s/"system_identifier": "\d/"system_identifier": "1/r =~ s/"database": "postgres"/"database": "\xc3\xb6ther"/r =~ s/"database_oid": \d+/"database_oid": 99/r) }, qr/database "\xc3\xb6ther" \(oid 99\)/ ],
+	'of no server' => [ sub { sealed($_[0] =~ s/"system_identifier": "\d/"system_identifier": "x/r) }, qr/missing in it/ ],
+	'of another date' => [ sub { sealed($_[0] =~ s/"date": "2020-02-29"/"date": "2020-02-28"/r) }, qr/not of this date/ ],
+	'without a file' => [ sub { sealed($_[0] =~ s/storage_latest/storage_nothing/r) }, qr/missing in it/ ],
+	'without a sum' => [ sub { sealed($_[0] =~ s/"sha256"/"md5"/r) }, qr/missing in it/ ],
+	'with a sum that is none' => [ sub { sealed($_[0] =~ s/"sha256": "./"sha256": "x/r) }, qr/missing in it/ ],
+	'with very many rows' => [ sub { sealed($_[0] =~ s/"rows": \d+/"rows": 9223372036854775807/r) }, qr/missing in it/ ]);
 foreach my $kind (sort keys %manifests)
 {
 	my ($how, $pattern) = @{ $manifests{$kind} };
@@ -251,7 +270,11 @@ foreach my $kind (sort keys %manifests)
 	}
 	repair('manifest.json');
 }
-damage('manifest.json', sub { rewrite($_[0], sub { $_[0] =~ s/"rows": (\d+)/'"rows": ' . ($1 + 1)/er }) });
+damage('manifest.json', sub { rewrite($_[0], $manifests{'of another server'}[0]) });
+state_is($node, 'postgres', q{SET client_encoding = LATIN1; SELECT cfp_verify_backup('2020-02-29')}, 'XX001', qr/database "\xf6ther"/,
+	'the name of another database is in the encoding of the client');
+repair('manifest.json');
+damage('manifest.json', sub { rewrite($_[0], sub { sealed($_[0] =~ s/"rows": (\d+)/'"rows": ' . ($1 + 1)/er) }) });
 state_is($node, 'postgres', q{SELECT cfp_verify_backup('2020-02-29')}, 'XX001', qr/rows/, 'another number of rows');
 repair('manifest.json');
 is(sql(q{SELECT cfp_verify_backup('2020-02-29')}), $rows, 'repaired, it is right');
@@ -492,6 +515,22 @@ sql(q{SELECT cfp_store('day', '{}', 'item4', 'c', 99), cfp_store('day', '{}', 'i
 state_is($node, 'postgres', q{SELECT cfp_restore_backup('2020-04-11')}, '55000', qr/newer records of 3 items/, 'broken chain: newer records');
 sql(q{SELECT cfp_restore_backup('2020-04-11', true)});
 restored_ok('broken', 'broken chain, newer discarded');
+
+# Another backup of the date it builds on, or another date.
+wait_true($node, q{SELECT NOT EXISTS (SELECT FROM cfp.cfp_state WHERE name = 'reconcile')});
+foreach my $day (25 .. 27)
+{
+	store_day($day);
+	backup("2020-03-$day");
+}
+is(manifest('2020-03-27', 'builds_on_sha256'), sql(q{SELECT m -> 'files' -> 0 ->> 'sha256' FROM (SELECT $m$}
+	. slurp_file(path('2020-03-26', 'manifest.json')) . q{$m$::jsonb) x(m)}), 'a manifest knows the file it builds on');
+my $kept = slurp_file(path('2020-03-27', 'manifest.json'));
+rewrite(path('2020-03-27', 'manifest.json'), sub { sealed($_[0] =~ s/"builds_on": "2020-03-26"/"builds_on": "2020-03-25"/r) });
+like((sqlstate($node, 'postgres', q{SELECT cfp_verify_backup('2020-03-27')}))[1], qr/WARNING:.*builds on that of 2020-03-25/,
+	'what it builds on must be what it built on');
+rewrite(path('2020-03-27', 'manifest.json'), sub { $kept });
+unlike((sqlstate($node, 'postgres', q{SELECT cfp_verify_backup('2020-03-27')}))[1], qr/WARNING/, 'and is, when put back');
 
 # A backup that cannot build on the last one: that one is gone.
 wait_true($node, q{SELECT NOT EXISTS (SELECT FROM cfp.cfp_state WHERE name = 'reconcile')});
