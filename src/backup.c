@@ -26,8 +26,9 @@
  *
  * What of the history goes in (cfp.backup_history): all of it, nothing, or
  * what S sees and the snapshot of the last backup did not.  The last is found
- * as a flush finds what is new (new_rows.c), and is right only as long as nothing
- * else than stores has changed the history.  So whatever else does, marks the
+ * as a flush finds what is new (new_rows.c), and is right only as long as the
+ * backups it builds on are there, back to a full one, and nothing else than
+ * stores has changed the history.  So whatever else does, marks the
  * database to be reconciled or calls cfp_backup_break_chain(), which takes the
  * snapshot out of the row and raises its counter; then, and while the database
  * is marked, the backup is a full one.  The counter is compared when S is
@@ -141,6 +142,28 @@ cfp_backup_break_chain(void)
  *-------------------------------------------------------------------------
  */
 
+/* Is all there that a backup of the day's records would build on? */
+static bool
+can_build(CfpManifest *manifest)
+{
+	List	   *chain;
+	bool		whole;
+
+	manifest->history_kind = CFP_BACKUP_KIND_DAY;
+	manifest->builds_on_sha256[0] = '\0';
+	chain = cfp_backup_chain(manifest, &whole);
+	if (whole)
+		strlcpy(manifest->builds_on_sha256, ((CfpManifest *) lsecond(chain))->history.sha256,
+				CFP_SHA256_TEXT);
+	else
+		ereport(LOG,
+				(errmsg("cfp: the backup of %s has all of storage_history, not only the new records",
+						cfp_date_text(manifest->date)),
+				 errdetail("It would need the backup of %s, which is missing, is damaged or has no history.",
+						   cfp_date_text(((CfpManifest *) llast(chain))->builds_on))));
+	return whole;
+}
+
 /* Look at the last backup, and decide what of the history goes in. */
 static void
 choose_kind(Backup *backup)
@@ -151,7 +174,6 @@ choose_kind(Backup *backup)
 	bool		isnull;
 	bool		chained;
 	int64		size;
-	CfpManifest previous;
 
 	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[1] = ObjectIdGetDatum(MyDatabaseId);
@@ -172,18 +194,14 @@ choose_kind(Backup *backup)
 		deconstruct_array(DatumGetArrayTypeP(cfp_statement_value(4, &isnull)),
 						  XID8OID, sizeof(uint64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 						  &backup->new.xip, NULL, &backup->new.nxip);
-		chained = manifest->builds_on < manifest->date &&
-			cfp_read_manifest(manifest->builds_on, &previous, NULL) &&
-			previous.history_kind != CFP_BACKUP_KIND_OFF;
-		if (chained)
-			strlcpy(manifest->builds_on_sha256, previous.history.sha256,
-					sizeof(manifest->builds_on_sha256));
+		chained = manifest->builds_on < manifest->date;
 	}
 
 	if (cfp_backup_history == CFP_BACKUP_OFF)
 		manifest->history_kind = CFP_BACKUP_KIND_OFF;
 	else if (!chained || cfp_backup_history == CFP_BACKUP_FULL ||
-			 (cfp_backup_history == CFP_BACKUP_AUTO && size < AUTO_FULL_BELOW))
+			 (cfp_backup_history == CFP_BACKUP_AUTO && size < AUTO_FULL_BELOW) ||
+			 !can_build(manifest))
 		manifest->history_kind = CFP_BACKUP_KIND_FULL;
 	else
 		manifest->history_kind = CFP_BACKUP_KIND_DAY;

@@ -31,7 +31,8 @@ typedef struct CfpManifest
 	DateADT		date;
 	CfpBackupKind history_kind;
 	DateADT		builds_on;		/* of kind DAY: date of the backup before it */
-	char		builds_on_sha256[CFP_SHA256_TEXT];	/* of its history's file */
+	char		builds_on_sha256[CFP_SHA256_TEXT];	/* of its history's file;
+													 * empty: not known yet */
 	bool		compressed;		/* with zstd */
 	CfpCopySums history;		/* not of kind OFF */
 	CfpCopySums latest;
@@ -48,9 +49,18 @@ cfp_backup_bytes(const CfpManifest *manifest)
 /*
  * The dates of this database that have a complete backup, ascending: int list
  * of DateADT.  A date whose manifest cannot be used is not among them, nor one
- * whose files are missing, of another size or cannot be read.  Needs a transaction; throws what reading directories throws.
+ * whose files are missing, of another size or cannot be read.  Needs a
+ * transaction; throws what reading directories throws.
  */
 extern List *cfp_list_backups(void);
+
+/*
+ * The backups whose history makes up that of this one: list of CfpManifest *,
+ * this one first, then what it builds on, back to a full one.  What is missing,
+ * of another size, cannot be read or is not the one that was built on ends the
+ * list, and *whole is false.  NIL for kind OFF.  Needs a transaction.
+ */
+extern List *cfp_backup_chain(CfpManifest *manifest, bool *whole);
 
 /*
  * manifest.c: read the manifest of a date.  False when there is none, or it

@@ -380,13 +380,15 @@ cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 	return wrong == NULL;
 }
 
-/* Is the file there, with this size? */
+/* Is the file there, with this size, and may it be read? */
 static bool
 has_size(DateADT date, const char *name, int64 bytes)
 {
+	char	   *path = psprintf("%s/%s", cfp_date_dir(date), name);
 	struct stat st;
 
-	return stat(psprintf("%s/%s", cfp_date_dir(date), name), &st) == 0 && st.st_size == bytes;
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == bytes &&
+		access(path, R_OK) == 0;
 }
 
 /* Is there a manifest that can be read? */
@@ -417,4 +419,31 @@ cfp_list_backups(void)
 			result = lappend_int(result, lfirst_int(lc));
 	}
 	return result;
+}
+
+List *
+cfp_backup_chain(CfpManifest *manifest, bool *whole)
+{
+	List	   *chain = NIL;
+
+	*whole = false;
+	while (manifest->history_kind != CFP_BACKUP_KIND_OFF)
+	{
+		const char *sha256 = manifest->builds_on_sha256;
+		CfpManifest *link;
+
+		chain = lappend(chain, manifest);
+		*whole = manifest->history_kind == CFP_BACKUP_KIND_FULL;
+		if (*whole)
+			break;
+		link = palloc(sizeof(CfpManifest));
+		if (!has_manifest(manifest->builds_on) ||
+			!cfp_read_manifest(manifest->builds_on, link, NULL) ||
+			link->history_kind == CFP_BACKUP_KIND_OFF ||
+			(sha256[0] != '\0' && strcmp(link->history.sha256, sha256) != 0) ||
+			!has_size(link->date, CFP_HISTORY_BACKUP, link->history.bytes))
+			break;
+		manifest = link;
+	}
+	return chain;
 }

@@ -167,28 +167,10 @@ required_manifest(DateADT date, CfpManifest *manifest)
 static void
 find_history(Restore *restore)
 {
-	CfpManifest *manifest = &restore->manifest;
+	bool		whole;
 
-	restore->broken = manifest->history_kind == CFP_BACKUP_KIND_OFF;
-	if (restore->broken)
-		return;
-	for (;;)
-	{
-		CfpManifest *link;
-
-		restore->history = lappend(restore->history, manifest);
-		if (manifest->history_kind != CFP_BACKUP_KIND_DAY)
-			return;
-		link = palloc(sizeof(CfpManifest));
-		if (!cfp_read_manifest(manifest->builds_on, link, NULL) ||
-			link->history_kind == CFP_BACKUP_KIND_OFF ||
-			strcmp(link->history.sha256, manifest->builds_on_sha256) != 0)
-		{
-			restore->broken = true;
-			return;
-		}
-		manifest = link;
-	}
+	restore->history = cfp_backup_chain(&restore->manifest, &whole);
+	restore->broken = !whole;
 }
 
 /* Tell the asker from where on the history is that of the backups. */
@@ -206,7 +188,7 @@ warn_if_broken(const Restore *restore, bool restoring)
 		return;
 	}
 	first = llast(restore->history);
-	cfp_job_warn(psprintf("the backup builds on that of %s, which is not there: "
+	cfp_job_warn(psprintf("the backup builds on that of %s, which is missing or damaged: "
 						  "its history begins with the records of %s%s",
 						  cfp_date_text(first->builds_on), cfp_date_text(first->date),
 						  restoring ? "; of earlier ones the table keeps what it has" : ""));

@@ -503,7 +503,7 @@ foreach my $day (9 .. 11)
 is(manifest('2020-04-11', 'builds_on'), '2020-04-10', 'a chain again');
 keep('broken');
 remove_tree(path('2020-04-08', ''));
-like((sqlstate($node, 'postgres', q{SELECT cfp_verify_backup('2020-04-11')}))[1], qr/WARNING:.*builds on that of 2020-04-08, which is not there.*records of 2020-04-09/,
+like((sqlstate($node, 'postgres', q{SELECT cfp_verify_backup('2020-04-11')}))[1], qr/WARNING:.*builds on that of 2020-04-08, which is missing or damaged.*records of 2020-04-09/,
 	'verify tells of a broken chain');
 sql(q{DELETE FROM storage_history WHERE key = 'day' AND item_name IN ('item10', 'item11');
 UPDATE storage_history SET value_int = -1 WHERE key = 'day' AND item_name = 'item9';
@@ -531,6 +531,26 @@ like((sqlstate($node, 'postgres', q{SELECT cfp_verify_backup('2020-03-27')}))[1]
 	'what it builds on must be what it built on');
 rewrite(path('2020-03-27', 'manifest.json'), sub { $kept });
 unlike((sqlstate($node, 'postgres', q{SELECT cfp_verify_backup('2020-03-27')}))[1], qr/WARNING/, 'and is, when put back');
+
+# A link of which only the manifest is there; a full backup two links back.
+keep('links');
+my $full = path('2020-03-25', 'storage_history.backup');
+my $broken = qr/WARNING:.*builds on that of 2020-03-25, which is missing or damaged.*records of 2020-03-26/;
+my $offset = -s $node->logfile;
+copy($full, "$full.good");
+rewrite($full, sub { substr($_[0], 0, -1) });
+like((sqlstate($node, 'postgres', q{SELECT cfp_verify_backup('2020-03-27')}))[1], $broken, 'a file of the chain is cut');
+unlink $full;
+like((sqlstate($node, 'postgres', q{SELECT cfp_verify_backup('2020-03-27')}))[1], $broken, 'a file of the chain is missing');
+backup('2020-03-28');
+is(manifest('2020-03-28', 'history'), 'full', 'then the next backup is full');
+like(slurp_file($node->logfile, $offset), qr/LOG:  cfp: the backup of 2020-03-28 has all of storage_history.*\n.*DETAIL:  It would need the backup of 2020-03-25/,
+	'and the log says why');
+like((sqlstate($node, 'postgres', q{SELECT cfp_restore_backup('2020-03-27')}))[1], qr/WARNING:.*2020-03-25, which is missing/,
+	'a restore goes as far as the chain');
+restored_ok('links', 'a file of the chain is missing');
+move("$full.good", $full);
+wait_true($node, q{SELECT NOT EXISTS (SELECT FROM cfp.cfp_state WHERE name = 'reconcile')});
 
 # A backup that cannot build on the last one: that one is gone.
 wait_true($node, q{SELECT NOT EXISTS (SELECT FROM cfp.cfp_state WHERE name = 'reconcile')});
