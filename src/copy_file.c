@@ -456,7 +456,8 @@ cfp_copy_open(const char *path, bool compressed)
 						path)));
 	reader->context = context;
 	reader->path = pstrdup(path);
-	reader->fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	/* A pipe is not waited for. */
+	reader->fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
 	if (reader->fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),

@@ -11,8 +11,9 @@
  * for people: bytes of it that could trouble a file system or a shell are
  * written as %XX, and the worker renames the directory after the database.
  *
- * Names count only in exactly the form they are made in; anything else in
- * these directories is not cfp's and is not seen here.
+ * Names count only in exactly the form they are made in, and only those of
+ * directories and regular files; anything else in these directories is not
+ * cfp's and is not seen here.  (To open a pipe would wait for ever.)
  *
  * Directories are synced with fsync_fname_ext(): fsync_fname() would make a
  * PANIC of an error, and trouble with these files must not stop the server.
@@ -78,18 +79,25 @@ open_dir(const char *path)
 	return dir;
 }
 
-static bool
-is_dir(const char *path)
+/* The kind of a file, as in st_mode; 0 when it does not exist. */
+static mode_t
+file_kind(const char *path)
 {
 	struct stat st;
 
 	if (stat(path, &st) == 0)
-		return S_ISDIR(st.st_mode);
+		return st.st_mode & S_IFMT;
 	if (errno != ENOENT)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not stat file \"%s\": %m", path)));
-	return false;
+	return 0;
+}
+
+static bool
+is_dir(const char *path)
+{
+	return file_kind(path) == S_IFDIR;
 }
 
 /* The directory of this database under its present name. */
@@ -264,7 +272,8 @@ cfp_list_day_files(DateADT date)
 		if (sscanf(entry->d_name, "wal_%d", &number) != 1 || number < 1)
 			continue;
 		snprintf(name, sizeof(name), "wal_%06d.jsonl", number);
-		if (strcmp(entry->d_name, name) == 0)
+		if (strcmp(entry->d_name, name) == 0 &&
+			file_kind(psprintf("%s/%s", path, name)) == S_IFREG)
 			numbers = lappend_int(numbers, number);
 	}
 	FreeDir(dir);

@@ -172,12 +172,12 @@ cfp_write_manifest(const CfpManifest *manifest)
 
 /*
  * The file's text, palloc'd; NULL when there is none.  Throws what reading a
- * file throws.
+ * file throws.  A pipe is opened without waiting, and read as empty.
  */
 static char *
 read_text(const char *path, size_t *len)
 {
-	int			fd = OpenTransientFile(path, O_RDONLY | PG_BINARY);
+	int			fd = OpenTransientFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
 	char	   *text;
 	ssize_t		n;
 

@@ -284,6 +284,23 @@ SKIP:
 	chmod 0700, $dir;
 }
 
+# ---- what is no file
+
+require POSIX;
+POSIX::mkfifo("$dir/wal_900001.jsonl", 0600) or die $!;
+mkdir "$dir/wal_900002.jsonl" or die $!;
+symlink 'nowhere', "$dir/wal_900003.jsonl" or die $!;
+is(sql("SET statement_timeout = '20s'; SELECT cfp_rebuild_history_from_wal('$date')"), '0', 'a pipe, a directory and a link are not read');
+is(sql(q{SELECT count(*) FROM cfp_wal_files WHERE file LIKE 'wal_9%'}), '0', 'nor shown');
+# The worker looks at the files before it writes for the first time.
+sql('SELECT pg_reload_conf()');
+sql(q{SELECT cfp_store('pipe', '{}'); SET statement_timeout = '20s'; SELECT cfp_flush()});
+is(sql("SELECT count(*) FROM cfp_read_wal('$date') WHERE key = 'pipe'"), '1', 'nor does the worker wait for them');
+unlink "$dir/wal_900001.jsonl", "$dir/wal_900003.jsonl";
+rmdir "$dir/wal_900002.jsonl";
+sql("DELETE FROM storage_history WHERE key = 'pipe'");
+is(sql("SELECT cfp_rebuild_history_from_wal('$date')"), '1', 'what was written is read');
+
 # ---- other encodings
 
 foreach my $test ([ 'latin1', 'LATIN1', q{chr(233) || 'x'}, '\u00e9' ],

@@ -642,6 +642,16 @@ move(path('2020-05-20', ''), path('2020-05-02', '') =~ s/2020-05-02.*/elsewhere/
 end_backup('2020-05-20');
 like(sql(q{SELECT cfp_verify_backup('2020-05-20')}), qr/^\d+$/, 'when it is moved away the backup is made');
 
+# Pipes in the place of its files.
+mkdir path('2020-05-02', '') =~ s/05-02/05-21/r;
+require POSIX;
+POSIX::mkfifo(path('2020-05-21', $_), 0600) or die $! foreach ('manifest.json', 'storage_history.backup', 'storage_latest.backup.tmp');
+backup('2020-05-21');
+like(sql(q{SELECT cfp_verify_backup('2020-05-21')}), qr/^\d+$/, 'a backup takes the place of pipes');
+damage('storage_latest.backup', sub { unlink $_[0]; POSIX::mkfifo($_[0], 0600) or die $! });
+state_is($node, 'postgres', q{SET statement_timeout = '20s'; SELECT cfp_verify_backup('2020-02-29')}, 'XX001', qr/ends too early/, 'a pipe is no backup');
+repair('storage_latest.backup');
+
 # Killed.
 my $day = 3;
 foreach my $point ('backup_written', 'backup_renamed')
