@@ -16,6 +16,10 @@
  * job is done the worker reconciles: it puts the items whose newest record
  * came back into storage_dirty.  Latest is not touched.
  *
+ * Files of another server or database are read, too: so a lost server's come
+ * into a new one.  That they are there may as well be a mistake (two servers
+ * had one base directory), so a WARNING names them.
+ *
  * Latest from history: does what a fold does (fold.c), for each item of the
  * history instead of those in storage_dirty.  The history decides unless
  * latest has a higher version.  What is true of an item does not change by it
@@ -36,6 +40,7 @@
 #include "utils/memutils.h"
 
 #include "day_dir.h"
+#include "day_files.h"
 #include "gate.h"
 #include "history.h"
 #include "jobs.h"
@@ -193,6 +198,48 @@ rebuild_batch(CfpWalReader *reader, MemoryContext batch, MemoryContext line, boo
 	return added;
 }
 
+/* Report the date's files that were not made here; returns how many. */
+static int
+report_foreign(DateADT date)
+{
+	int			foreign = 0;
+	ListCell   *lc;
+
+	foreach(lc, cfp_list_day_files(date))
+	{
+		char	   *path = cfp_day_file(date, lfirst_int(lc));
+
+		if (cfp_day_file_is_ours(path))
+			continue;
+		foreign++;
+		ereport(WARNING,
+				(errmsg("day file \"%s\" was not made by this server for this database", path),
+				 errdetail("Its records are added to storage_history all the same.")));
+	}
+	return foreign;
+}
+
+/* What the caller shall know. */
+static void
+warn_caller(int foreign, int64 bad_lines)
+{
+	StringInfoData text;
+
+	if (foreign == 0 && bad_lines == 0)
+		return;
+	initStringInfo(&text);
+	if (bad_lines > 0)
+		appendStringInfo(&text, INT64_FORMAT " lines of the day files could not be used; "
+						 "the server log names %s", bad_lines,
+						 bad_lines > CFP_WAL_REPORTED_LINES ?
+						 "the first " CppAsString2(CFP_WAL_REPORTED_LINES) : "them");
+	if (foreign > 0)
+		appendStringInfo(&text, "%s%d day files were not made by this server for this database, "
+						 "and were read all the same; the server log names them",
+						 bad_lines > 0 ? "; " : "", foreign);
+	cfp_job_warn(text.data);
+}
+
 int64
 cfp_rebuild_history_job(const CfpJobArgs *args)
 {
@@ -206,6 +253,7 @@ cfp_rebuild_history_job(const CfpJobArgs *args)
 	ListCell   *lc;
 	int64		added = 0;
 	int64		total;
+	int			foreign = 0;
 
 	cfp_worker_begin(false, false);
 	MemoryContextSwitchTo(context);
@@ -217,6 +265,7 @@ cfp_rebuild_history_job(const CfpJobArgs *args)
 		bool		more = true;
 
 		cfp_worker_begin(false, false);
+		foreign += report_foreign(lfirst_int(lc));
 		cfp_wal_reader_start(reader, lfirst_int(lc), false);
 		cfp_worker_commit();
 		while (more)
@@ -227,11 +276,7 @@ cfp_rebuild_history_job(const CfpJobArgs *args)
 			cfp_job_progress(reader->bytes_done, Max(total, reader->bytes_done));
 		}
 	}
-	if (reader->bad_lines > 0)
-		cfp_job_warn(psprintf(INT64_FORMAT " lines of the day files could not be used; "
-							  "the server log names %s", reader->bad_lines,
-							  reader->bad_lines > CFP_WAL_REPORTED_LINES ?
-							  "the first " CppAsString2(CFP_WAL_REPORTED_LINES) : "them"));
+	warn_caller(foreign, reader->bad_lines);
 	return added;
 }
 

@@ -208,6 +208,21 @@ is(sql(q{SELECT string_agg(item_name || coalesce(value_int::text, '-') || ' ' ||
 	'good 11 2, good 2- 2', 'the first of two counts');
 unlink $bad;
 
+# another server's file: it is read, and the caller is told
+open($file, '>:raw', $bad) or die "$bad: $!";
+print $file (split /^/, slurp_file("$dir/wal_000001.jsonl"))[0] =~ s/"system_identifier":"\d/"system_identifier":"1/r;
+print $file qq({"key":"other","collection_name":"","item_name":"",$stamp,"version":1}\n);
+close $file;
+$offset = -s $node->logfile;
+($result, $out, $err) = $node->psql('postgres', "SELECT cfp_rebuild_history_from_wal('$date')");
+is($out, '1', "another server's file is read");
+like($err, qr/WARNING:  1 day files were not made by this server for this database/, 'the caller is told');
+like(slurp_file($node->logfile, $offset), qr/WARNING:  day file "[^"]*wal_900001\.jsonl" was not made by this server/, 'and the log names it');
+sql(q{DELETE FROM storage_history WHERE key = 'other'});
+unlink $bad;
+($result, $out, $err) = $node->psql('postgres', "SELECT cfp_rebuild_history_from_wal('$date')");
+is($err, '', 'without it there is nothing to tell');
+
 # more bad lines than are named; the binary kind, long and without an end
 open($file, '>:raw', $bad) or die "$bad: $!";
 print $file "x\n" x 150, "\xff" x 3_000_000;
@@ -457,7 +472,7 @@ $node->stop;
 log_ok($node,
 	qr/is not used/, qr/ERROR:  cfp_rebuild_history_from_wal\(\) failed/, qr/ERROR:  the .*date.* must /,
 	qr/ERROR:  permission denied/, qr/ERROR:  canceling statement/, qr/it may be corrupted/,
-	qr/WARNING:  \d+ lines of the day files/,
+	qr/WARNING:  \d+ (?:lines of the )?day files/, qr/WARNING:  day file "[^"]*wal_900001\.jsonl" was not made/,
 	qr/WARNING:  terminating connection because of crash/, qr/terminated by signal 9/, qr/day files are not written: .*Permission denied/, qr/cfp cannot use table/, qr/invalid page in block/);
 
 done_testing();
