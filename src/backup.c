@@ -4,7 +4,7 @@
  *		The backup of a date: both storage tables, in the date's directory.
  *
  * cfp_backup_job() is run by the job worker (jobs.c) for the close of day
- * (days.c), so that flushing goes on meanwhile.
+ * (close.c), so that flushing goes on meanwhile.
  *
  * Both files are of one snapshot S.  Steps, with where a crash leaves things:
  *
@@ -42,8 +42,6 @@
  *-------------------------------------------------------------------------
  */
 #include "cfp.h"
-
-#include <unistd.h>
 
 #include "access/genam.h"
 #include "access/relscan.h"
@@ -253,7 +251,7 @@ write_new(Backup *backup, CfpCopyWriter *writer)
 
 /* The name of a file of the backup while it is written, and after. */
 static char *
-file_path(const char *dir, const char *name, bool temporary)
+backup_path(const char *dir, const char *name, bool temporary)
 {
 	return psprintf("%s/%s%s", dir, name, temporary ? ".tmp" : "");
 }
@@ -266,7 +264,7 @@ static void
 write_file(Backup *backup, const char *dir, const char *name, Oid relid, CfpCopySums *sums)
 {
 	Relation	rel = table_open(relid, NoLock);
-	CfpCopyWriter *writer = cfp_copy_create(file_path(dir, name, true));
+	CfpCopyWriter *writer = cfp_copy_create(backup_path(dir, name, true));
 
 	if (relid == backup->tables.history &&
 		backup->manifest.history_kind == CFP_BACKUP_KIND_DAY)
@@ -326,16 +324,6 @@ write_files(Backup *backup, const char *dir)
  *-------------------------------------------------------------------------
  */
 
-/* A file of an earlier try that this one may not write over. */
-static void
-remove_file(const char *path)
-{
-	if (unlink(path) < 0 && errno != ENOENT)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not remove file \"%s\": %m", path)));
-}
-
 /* Has this database, in the past it knows, got as far as step 4 for this date? */
 static bool
 saved(DateADT date)
@@ -369,12 +357,13 @@ begin(DateADT date, int64 *bytes)
 					 errhint("Move the directory away.")));
 		cfp_require_instance_lock(date);
 		dir = MemoryContextStrdup(cfp_worker_context, cfp_make_date_dir(date));
-		remove_file(file_path(dir, CFP_MANIFEST_FILE, false));
-		remove_file(file_path(dir, CFP_HISTORY_BACKUP, false));
-		remove_file(file_path(dir, CFP_LATEST_BACKUP, false));
-		remove_file(file_path(dir, CFP_MANIFEST_FILE, true));
-		remove_file(file_path(dir, CFP_HISTORY_BACKUP, true));
-		remove_file(file_path(dir, CFP_LATEST_BACKUP, true));
+		/* Of an earlier try, which this one may not be able to write over. */
+		cfp_remove_file(backup_path(dir, CFP_MANIFEST_FILE, false));
+		cfp_remove_file(backup_path(dir, CFP_HISTORY_BACKUP, false));
+		cfp_remove_file(backup_path(dir, CFP_LATEST_BACKUP, false));
+		cfp_remove_file(backup_path(dir, CFP_MANIFEST_FILE, true));
+		cfp_remove_file(backup_path(dir, CFP_HISTORY_BACKUP, true));
+		cfp_remove_file(backup_path(dir, CFP_LATEST_BACKUP, true));
 	}
 	cfp_worker_commit();
 	return dir;
@@ -400,7 +389,7 @@ finish(const Backup *backup)
 static void
 name_file(const char *dir, const char *name)
 {
-	(void) durable_rename(file_path(dir, name, true), file_path(dir, name, false), ERROR);
+	(void) durable_rename(backup_path(dir, name, true), backup_path(dir, name, false), ERROR);
 }
 
 int64

@@ -26,6 +26,7 @@
 
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "commands/dbcommands.h"
 #include "common/file_perm.h"
@@ -170,6 +171,12 @@ cfp_date_dir(DateADT date)
 }
 
 char *
+cfp_date_file(DateADT date, const char *name)
+{
+	return psprintf("%s/%s", cfp_date_dir(date), name);
+}
+
+char *
 cfp_day_file(DateADT date, int number)
 {
 	return psprintf("%s/wal_%06d.jsonl", cfp_date_dir(date), number);
@@ -214,23 +221,6 @@ compare_ints(const ListCell *a, const ListCell *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Exactly what cfp_date_text() writes. */
-static bool
-parse_date(const char *name, DateADT *date)
-{
-	int			year;
-	int			month;
-	int			day;
-
-	if (strlen(name) > MAXDATELEN ||
-		sscanf(name, "%d-%d-%d", &year, &month, &day) != 3 ||
-		month < 1 || month > MONTHS_PER_YEAR || day < 1 || day > 31 ||
-		!IS_VALID_JULIAN(year, month, day))
-		return false;
-	*date = date2j(year, month, day) - POSTGRES_EPOCH_JDATE;
-	return strcmp(cfp_date_text(*date), name) == 0;
-}
-
 List *
 cfp_list_date_dirs(void)
 {
@@ -245,7 +235,7 @@ cfp_list_date_dirs(void)
 	{
 		DateADT		date;
 
-		if (parse_date(entry->d_name, &date) &&
+		if (cfp_parse_date(entry->d_name, &date) &&
 			is_dir(psprintf("%s/%s", path, entry->d_name)))
 			dates = lappend_int(dates, date);
 	}
@@ -290,6 +280,31 @@ cfp_date_text(DateADT date)
 	j2date(date + POSTGRES_EPOCH_JDATE, &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
 	EncodeDateOnly(&tm, USE_ISO_DATES, text);
 	return pstrdup(text);
+}
+
+bool
+cfp_parse_date(const char *text, DateADT *date)
+{
+	int			year;
+	int			month;
+	int			day;
+
+	if (strlen(text) > MAXDATELEN ||
+		sscanf(text, "%d-%d-%d", &year, &month, &day) != 3 ||
+		month < 1 || month > MONTHS_PER_YEAR || day < 1 || day > 31 ||
+		!IS_VALID_JULIAN(year, month, day))
+		return false;
+	*date = date2j(year, month, day) - POSTGRES_EPOCH_JDATE;
+	return strcmp(cfp_date_text(*date), text) == 0;
+}
+
+void
+cfp_remove_file(const char *path)
+{
+	if (unlink(path) != 0 && errno != ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not remove file \"%s\": %m", path)));
 }
 
 int64

@@ -34,6 +34,9 @@ extern char *cfp_database_dir(void);
 /* The directory of a date of this database, whether it exists or not. */
 extern char *cfp_date_dir(DateADT date);
 
+/* The path of a file in it. */
+extern char *cfp_date_file(DateADT date, const char *name);
+
 /* A day file's path. */
 extern char *cfp_day_file(DateADT date, int number);
 
@@ -52,8 +55,12 @@ extern List *cfp_list_date_dirs(void);
 /* The numbers of a date's day files, ascending: int list; NIL without any. */
 extern List *cfp_list_day_files(DateADT date);
 
-/* "YYYY-MM-DD", palloc'd. */
+/* "YYYY-MM-DD", palloc'd; and back, false for anything else. */
 extern char *cfp_date_text(DateADT date);
+extern bool cfp_parse_date(const char *text, DateADT *date);
+
+/* Remove a file, if it is there. */
+extern void cfp_remove_file(const char *path);
 
 /* Bytes that an ordinary user may still write below cfp.base_dir; -1 unknown. */
 extern int64 cfp_free_space(void);

@@ -86,15 +86,6 @@ static const char *const member_names[] = {
 
 #define PLAIN_JSON			(JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
 
-static void
-out_of_memory(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OUT_OF_MEMORY),
-			 errmsg("out of memory"),
-			 errdetail("A line of a day file could not be made.")));
-}
-
 /*-------------------------------------------------------------------------
  * Writing
  *-------------------------------------------------------------------------
@@ -131,14 +122,6 @@ write_raw(struct jsonc_object *object, struct printbuf *out, int level, int flag
 	return printbuf_memappend(out, raw->text, raw->len);
 }
 
-static jsonc_object *
-checked(jsonc_object *object)
-{
-	if (object == NULL)
-		out_of_memory();
-	return object;
-}
-
 static void
 show(int n, jsonc_object *object)
 {
@@ -147,7 +130,7 @@ show(int n, jsonc_object *object)
 	/* The object owns what it shows; the members own theirs as well. */
 	if (json_object_object_add_ex(line, member_names[n], json_object_get(object),
 								  JSON_C_OBJECT_ADD_CONSTANT_KEY) != 0)
-		out_of_memory();
+		cfp_jsonc_out_of_memory();
 	members[n].shown = object;
 }
 
@@ -161,19 +144,19 @@ line_init(void)
 	if (line != NULL)
 		json_object_put(line);
 	memset(members, 0, sizeof(members));
-	line = checked(json_object_new_object());
+	line = cfp_jsonc_made(json_object_new_object());
 	frame_len = 2;
 	for (int n = 0; n < LINE_MEMBERS; n++)
 	{
 		Member	   *member = &members[n];
 
-		member->string = checked(json_object_new_string(""));
-		member->raw = checked(json_object_new_int(0));
+		member->string = cfp_jsonc_made(json_object_new_string(""));
+		member->raw = cfp_jsonc_made(json_object_new_int(0));
 		json_object_set_serializer(member->raw, write_raw, &member->text, NULL);
 		if (json_object_object_add_ex(line, member_names[n], NULL,
 									  JSON_C_OBJECT_ADD_KEY_IS_NEW |
 									  JSON_C_OBJECT_ADD_CONSTANT_KEY) != 0)
-			out_of_memory();
+			cfp_jsonc_out_of_memory();
 		frame_len += strlen(member_names[n]) + strlen("\"\":,");
 	}
 }
@@ -198,7 +181,7 @@ put_string(int n, Datum value, bool isnull)
 	str = DatumGetTextPP(value);
 	if (json_object_set_string_len(members[n].string, VARDATA_ANY(str),
 								   VARSIZE_ANY_EXHDR(str)) == 0)
-		out_of_memory();
+		cfp_jsonc_out_of_memory();
 	show(n, members[n].string);
 	line_len += VARSIZE_ANY_EXHDR(str) + 2;
 }
@@ -298,7 +281,7 @@ append_json(StringInfo buf, jsonc_object *object, int least)
 	const char *text = json_object_to_json_string_length(object, PLAIN_JSON, &len);
 
 	if (text == NULL || len < least)
-		out_of_memory();
+		cfp_jsonc_out_of_memory();
 	/* A character without a place in UTF-8 must not stop the flush. */
 	if (GetDatabaseEncoding() == PG_SQL_ASCII)
 		appendBinaryStringInfo(buf, text, len);
@@ -345,25 +328,23 @@ cfp_line_write(StringInfo buf, const Datum *values, const bool *nulls)
 }
 
 static void
-add(jsonc_object *object, const char *name, jsonc_object *value)
+add_string(jsonc_object *object, const char *name, const char *value)
 {
-	if (json_object_object_add(object, name, checked(value)) != 0)
-		out_of_memory();
+	cfp_jsonc_add(object, name, cfp_jsonc_made(json_object_new_string(value)));
 }
 
 void
 cfp_line_write_header(StringInfo buf, DateADT date)
 {
-	jsonc_object *header = checked(json_object_new_object());
+	jsonc_object *header = cfp_jsonc_made(json_object_new_object());
 	char	   *database = get_database_name(MyDatabaseId);
 
-	add(header, HEADER_MEMBER, json_object_new_int(HEADER_FORMAT));
-	add(header, "server_version", json_object_new_string(PG_VERSION));
-	add(header, "system_identifier",
-		json_object_new_string(psprintf(UINT64_FORMAT, GetSystemIdentifier())));
-	add(header, "database", json_object_new_string(database ? database : ""));
-	add(header, "database_oid", json_object_new_int64(MyDatabaseId));
-	add(header, "date", json_object_new_string(cfp_date_text(date)));
+	cfp_jsonc_add(header, HEADER_MEMBER, cfp_jsonc_made(json_object_new_int(HEADER_FORMAT)));
+	add_string(header, "server_version", PG_VERSION);
+	add_string(header, "system_identifier", psprintf(UINT64_FORMAT, GetSystemIdentifier()));
+	add_string(header, "database", database ? database : "");
+	cfp_jsonc_add(header, "database_oid", cfp_jsonc_made(json_object_new_int64(MyDatabaseId)));
+	add_string(header, "date", cfp_date_text(date));
 	append_json(buf, header, 0);
 	json_object_put(header);
 }

@@ -28,7 +28,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
-#include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "backup.h"
@@ -54,20 +53,26 @@ static const char *const kinds[] = {"full", "day", "off"};	/* CfpBackupKind */
 static void
 add_string(jsonc_object *object, const char *key, const char *value)
 {
-	json_object_object_add(object, key,
-						   value == NULL ? NULL : json_object_new_string(value));
+	cfp_jsonc_add(object, key, value == NULL ? NULL : cfp_jsonc_made(json_object_new_string(value)));
+}
+
+static void
+add_int(jsonc_object *object, const char *key, int64 value)
+{
+	cfp_jsonc_add(object, key, cfp_jsonc_made(json_object_new_int64(value)));
 }
 
 static void
 add_file(jsonc_object *files, const char *name, const CfpCopySums *sums)
 {
-	jsonc_object *file = json_object_new_object();
+	jsonc_object *file = cfp_jsonc_made(json_object_new_object());
 
 	add_string(file, "name", name);
-	json_object_object_add(file, "rows", json_object_new_int64(sums->rows));
-	json_object_object_add(file, "bytes", json_object_new_int64(sums->bytes));
+	add_int(file, "rows", sums->rows);
+	add_int(file, "bytes", sums->bytes);
 	add_string(file, "sha256", sums->sha256);
-	json_object_array_add(files, file);
+	if (json_object_array_add(files, file) != 0)
+		cfp_jsonc_out_of_memory();
 }
 
 /* A name that is for people only. */
@@ -101,19 +106,20 @@ manifest_text(const CfpManifest *manifest)
 	char	   *builds_on = manifest->history_kind == CFP_BACKUP_KIND_DAY ?
 		cfp_date_text(manifest->builds_on) : NULL;
 	char	   *finished = pstrdup(timestamptz_to_str(GetCurrentTimestamp()));
-	jsonc_object *root = json_object_new_object();
-	jsonc_object *files = json_object_new_array();
+	jsonc_object *root = cfp_jsonc_made(json_object_new_object());
+	jsonc_object *files = cfp_jsonc_made(json_object_new_array());
+	const char *json;
 	char	   *text;
 
 	if (database != NULL)
 		database = transcoded(database, GetDatabaseEncoding(), PG_UTF8);
 
-	json_object_object_add(root, "format", json_object_new_int(FORMAT));
+	add_int(root, "format", FORMAT);
 	add_string(root, "server_version", PG_VERSION);
 	add_string(root, "system_identifier", identifier);
-	json_object_object_add(root, "database_oid", json_object_new_int64(MyDatabaseId));
+	add_int(root, "database_oid", MyDatabaseId);
 	add_string(root, "database", database);
-	json_object_object_add(root, "timeline", json_object_new_int64(GetWALInsertionTimeLine()));
+	add_int(root, "timeline", GetWALInsertionTimeLine());
 	add_string(root, "encoding", GetDatabaseEncodingName());
 	add_string(root, "date", date);
 	add_string(root, "finished", finished);
@@ -124,21 +130,22 @@ manifest_text(const CfpManifest *manifest)
 	if (manifest->history_kind != CFP_BACKUP_KIND_OFF)
 		add_file(files, CFP_HISTORY_BACKUP, &manifest->history);
 	add_file(files, CFP_LATEST_BACKUP, &manifest->latest);
-	json_object_object_add(root, "files", files);
+	cfp_jsonc_add(root, "files", files);
 
-	text = pstrdup(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |
-												  JSON_C_TO_STRING_SPACED));
-	json_object_put(root);
+	json = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED);
+	/* json-c says nothing when its buffer cannot grow. */
+	if (json == NULL || strlen(json) < 2 || strcmp(json + strlen(json) - 2, "\n}") != 0)
+		cfp_jsonc_out_of_memory();
 	/* The checksum takes the place of the last line. */
-	text[strlen(text) - strlen("\n}")] = '\0';
-	text = psprintf("%s,\n", text);
+	text = psprintf("%.*s,\n", (int) strlen(json) - 2, json);
+	json_object_put(root);
 	return psprintf("%s%s", text, checksum(text, strlen(text)));
 }
 
 void
 cfp_write_manifest(const CfpManifest *manifest)
 {
-	char	   *path = psprintf("%s/" CFP_MANIFEST_FILE, cfp_date_dir(manifest->date));
+	char	   *path = cfp_date_file(manifest->date, CFP_MANIFEST_FILE);
 	char	   *temporary = psprintf("%s.tmp", path);
 	char	   *text = manifest_text(manifest);
 	size_t		len = strlen(text);
@@ -230,21 +237,6 @@ member_int(jsonc_object *object, const char *key)
 	return value == NULL ? -1 : json_object_get_int64(value);
 }
 
-/* "YYYY-MM-DD" as cfp_date_text() has it. */
-static bool
-parse_date(const char *text, DateADT *date)
-{
-	int			year,
-				month,
-				day;
-
-	if (sscanf(text, "%d-%d-%d", &year, &month, &day) != 3 ||
-		!IS_VALID_JULIAN(year, month, day))
-		return false;
-	*date = date2j(year, month, day) - POSTGRES_EPOCH_JDATE;
-	return strcmp(cfp_date_text(*date), text) == 0;
-}
-
 /* So many hexadecimal digits, in lower case? */
 static bool
 is_sha256(const char *text)
@@ -321,7 +313,7 @@ parse(jsonc_object *root, const char *text, DateADT date, CfpManifest *manifest)
 		return whose(root);
 	if (strcmp(member_string(root, "encoding"), GetDatabaseEncodingName()) != 0)
 		return pstrdup("It is of a database with another encoding.");
-	if (!parse_date(member_string(root, "date"), &manifest->date) || manifest->date != date)
+	if (!cfp_parse_date(member_string(root, "date"), &manifest->date) || manifest->date != date)
 		return pstrdup("It is not of this date.");
 
 	while (k < lengthof(kinds) && strcmp(kind, kinds[k]) != 0)
@@ -330,7 +322,7 @@ parse(jsonc_object *root, const char *text, DateADT date, CfpManifest *manifest)
 	manifest->compressed = strcmp(compression, "zstd") == 0;
 	if (k == lengthof(kinds) ||
 		(k == CFP_BACKUP_KIND_DAY &&
-		 (!parse_date(member_string(root, "builds_on"), &manifest->builds_on) ||
+		 (!cfp_parse_date(member_string(root, "builds_on"), &manifest->builds_on) ||
 		  manifest->builds_on >= date || !is_sha256(builds_on_sha256))) ||
 		(!manifest->compressed && strcmp(compression, "none") != 0) ||
 		(k != CFP_BACKUP_KIND_OFF && !parse_file(root, CFP_HISTORY_BACKUP, &manifest->history)) ||
@@ -343,7 +335,7 @@ parse(jsonc_object *root, const char *text, DateADT date, CfpManifest *manifest)
 bool
 cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 {
-	char	   *path = psprintf("%s/" CFP_MANIFEST_FILE, cfp_date_dir(date));
+	char	   *path = cfp_date_file(date, CFP_MANIFEST_FILE);
 	size_t		len;
 	char	   *text = read_text(path, &len);
 	json_tokener *tokener;
@@ -357,6 +349,8 @@ cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 		return false;
 
 	tokener = json_tokener_new();
+	if (tokener == NULL)
+		cfp_jsonc_out_of_memory();
 	root = json_tokener_parse_ex(tokener, text, len);
 	if (json_tokener_get_error(tokener) != json_tokener_success ||
 		!pg_verify_mbstr(PG_UTF8, text, len, true))
@@ -384,7 +378,7 @@ cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 static bool
 has_size(DateADT date, const char *name, int64 bytes)
 {
-	char	   *path = psprintf("%s/%s", cfp_date_dir(date), name);
+	char	   *path = cfp_date_file(date, name);
 	struct stat st;
 
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size == bytes &&
@@ -395,7 +389,7 @@ has_size(DateADT date, const char *name, int64 bytes)
 static bool
 has_manifest(DateADT date)
 {
-	char	   *path = psprintf("%s/" CFP_MANIFEST_FILE, cfp_date_dir(date));
+	char	   *path = cfp_date_file(date, CFP_MANIFEST_FILE);
 	struct stat st;
 
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, R_OK) == 0;

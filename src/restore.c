@@ -158,7 +158,7 @@ required_manifest(DateADT date, CfpManifest *manifest)
 				 errdetail_internal("%s", backups_there_are())));
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("cannot use manifest \"%s/%s\"", cfp_date_dir(date), CFP_MANIFEST_FILE),
+			 errmsg("cannot use manifest \"%s\"", cfp_date_file(date, CFP_MANIFEST_FILE)),
 			 errdetail_internal("%s", problem),
 			 errhint("Use the backup of another date, or restore its files by hand with COPY.")));
 }
@@ -192,12 +192,6 @@ warn_if_broken(const Restore *restore, bool restoring)
 						  "its history begins with the records of %s%s",
 						  cfp_date_text(first->builds_on), cfp_date_text(first->date),
 						  restoring ? "; of earlier ones the table keeps what it has" : ""));
-}
-
-static char *
-file_path(const CfpManifest *manifest, const char *name)
-{
-	return psprintf("%s/%s", cfp_date_dir(manifest->date), name);
 }
 
 static void
@@ -249,7 +243,7 @@ static void
 verify_file(Restore *restore, const CfpManifest *manifest, const char *name,
 			const CfpCopySums *sums)
 {
-	char	   *path = file_path(manifest, name);
+	char	   *path = cfp_date_file(manifest->date, name);
 	CfpCopyReader *reader = cfp_copy_open(path, manifest->compressed);
 	CfpCopyField fields[CFP_NCOLS];
 	int64		rows = 0;
@@ -536,7 +530,7 @@ load_table(Restore *restore, const CfpManifest *manifest, const char *name,
 	for (int i = 0; i < BATCH_ROWS; i++)
 		slots[i] = table_slot_create(rel, NULL);
 
-	loading = cfp_copy_open(file_path(manifest, name), manifest->compressed);
+	loading = cfp_copy_open(cfp_date_file(manifest->date, name), manifest->compressed);
 	copy = begin_copy(rel);
 	while (more)
 	{
