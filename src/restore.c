@@ -194,11 +194,18 @@ warn_if_broken(const Restore *restore, bool restoring)
 						  restoring ? "; of earlier ones the table keeps what it has" : ""));
 }
 
+/* Files that are damaged may have more rows than their manifests say. */
+static void
+report_progress(const Restore *restore)
+{
+	cfp_job_progress(restore->done, Max(restore->done, restore->total));
+}
+
 static void
 note_row(Restore *restore)
 {
 	if (++restore->done % PROGRESS_ROWS == 0)
-		cfp_job_progress(restore->done, restore->total);
+		report_progress(restore);
 }
 
 /*-------------------------------------------------------------------------
@@ -270,7 +277,7 @@ cfp_verify_backup_job(const CfpJobArgs *args)
 	required_manifest(args->from, manifest);
 	find_history(&restore);
 	restore.total = manifest->latest.rows + manifest->history.rows;
-	cfp_job_progress(0, restore.total);
+	report_progress(&restore);
 
 	verify_file(&restore, manifest, CFP_LATEST_BACKUP, &manifest->latest);
 	if (manifest->history_kind != CFP_BACKUP_KIND_OFF)
@@ -609,10 +616,11 @@ cfp_restore_backup_job(const CfpJobArgs *args)
 	restore.total = manifest->latest.rows;
 	foreach(lc, restore.history)
 		restore.total += ((CfpManifest *) lfirst(lc))->history.rows;
-	restore.total *= 2;
-	cfp_job_progress(0, restore.total);
+	restore.total *= 2;			/* verified, then loaded */
+	report_progress(&restore);
 	verify_all(&restore, compare);
 	verified = restore.done;
+	report_progress(&restore);
 
 	lock_tables();
 	if (compare)
@@ -633,6 +641,7 @@ cfp_restore_backup_job(const CfpJobArgs *args)
 		load_table(&restore, link, CFP_HISTORY_BACKUP, &link->history, tables.history,
 				  restore.broken);
 	}
+	report_progress(&restore);
 	CommandCounterIncrement();
 	cfp_statement_run(&reindex_latest, NULL, NULL);
 	if (restore.history != NIL)

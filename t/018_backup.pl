@@ -331,6 +331,7 @@ $before->do('BEGIN');
 $before->do(q{SELECT cfp_store('v', '{}', 'int', 'c', 2)});
 $restorer->do(q{SELECT cfp_restore_backup('2020-02-29', true)}, { pg_async => PG_ASYNC });
 job_waits('Lock');
+is(sql('SELECT done * 2 = total FROM cfp_stat_progress WHERE done > 0'), 't', 'it has verified, and shows it');
 $after->do(q{SELECT cfp_store('v', '{}', 'int', 'c', 3)}, { pg_async => PG_ASYNC });
 $node->poll_query_until('postgres', "SELECT cardinality(pg_blocking_pids($after->{pg_pid})) > 0")
   or fail('a later store waits for the restore');
