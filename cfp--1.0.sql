@@ -133,7 +133,7 @@ COMMENT ON COLUMN @extschema@.cfp_state.counter IS 'reconcile: raised by each tr
 COMMENT ON COLUMN @extschema@.cfp_state.date IS 'day: the last business date whose end was reached; files: the date of the day file; backup: the date of the backup';
 COMMENT ON COLUMN @extschema@.cfp_state.file IS 'files: number of the day file being written, 0 before the first of the date';
 COMMENT ON COLUMN @extschema@.cfp_state.length IS 'files: its length in bytes up to what the last flush has saved';
-COMMENT ON COLUMN @extschema@.cfp_state.at IS 'when the row was written';
+COMMENT ON COLUMN @extschema@.cfp_state.at IS 'when the row was written; backup: when the backup was finished, as its manifest has it';
 
 CREATE TABLE @extschema@.cfp_pruned (
 	key text COLLATE "C",

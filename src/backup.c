@@ -14,15 +14,17 @@
  *	   the next try writes them anew.
  *	3. manifest.json is written under a temporary name and renamed.  Now the
  *	   backup is complete.
- *	4. S and the date are saved in cfp_state, row 'backup'.  A crash before it:
+ *	4. S, date and time are saved in cfp_state, row 'backup'.  A crash before it:
  *	   the next try makes the backup anew.
  *
  * A manifest alone may be of a past that is not this database's: what it was
  * made in can have been undone since by point-in-time recovery, or by a copy
- * of the data directory put in its place.  So a date is not backed up again
- * only when it has a manifest and the row has its date.  The row keeps the
- * date when the chain is broken.  And all that S sees is on the disk before
- * the manifest is, so that a crash takes back nothing that is in a backup.
+ * of the data directory put in its place.  So the row tells the backup that
+ * counts, by its date and the time it was finished: only a date whose manifest
+ * has both is not backed up again, and only on that manifest the next backup
+ * builds.  The row keeps them when the chain is broken.  And all that S sees is
+ * on the disk before the manifest is, so that a crash takes back nothing that
+ * is in a backup.
  *
  * What of the history goes in (cfp.backup_history): all of it, nothing, or
  * what S sees and the snapshot of the last backup did not.  The last is found
@@ -99,7 +101,7 @@ static CfpStatement backup_read = {
 	" b.system_identifier = $1 AND b.database_oid = $2"
 	"  AND NOT EXISTS (SELECT FROM @schema@.cfp_state WHERE name = 'reconcile')"
 	"  AND NOT EXISTS (SELECT FROM @schema@.storage_history WHERE txid >= pg_snapshot_xmax(s.now)),"
-	" s.now::text, pg_table_size($3)"
+	" s.now::text, pg_table_size($3), b.at"
 	" FROM (SELECT pg_current_snapshot() AS now) s"
 	" LEFT JOIN @schema@.cfp_state b ON b.name = 'backup'",
 	.nargs = 3,
@@ -109,16 +111,16 @@ static CfpStatement backup_read = {
 static CfpStatement backup_save = {
 	.sql = "INSERT INTO @schema@.cfp_state AS c"
 	" (name, system_identifier, database_oid, snapshot, counter, date, at)"
-	" VALUES ('backup', $1, $2, $3::pg_snapshot, $4, $5, now())"
+	" VALUES ('backup', $1, $2, $3::pg_snapshot, $4, $5, $6)"
 	" ON CONFLICT (name) DO UPDATE SET system_identifier = excluded.system_identifier,"
 	" database_oid = excluded.database_oid, date = excluded.date, at = excluded.at,"
 	" snapshot = CASE WHEN c.counter = excluded.counter THEN excluded.snapshot END",
-	.nargs = 5,
-	.argtypes = {INT8OID, OIDOID, TEXTOID, INT8OID, DATEOID},
+	.nargs = 6,
+	.argtypes = {INT8OID, OIDOID, TEXTOID, INT8OID, DATEOID, TIMESTAMPTZOID},
 };
 
-static CfpStatement is_saved = {
-	.sql = "SELECT FROM @schema@.cfp_state WHERE name = 'backup'"
+static CfpStatement saved_read = {
+	.sql = "SELECT at FROM @schema@.cfp_state WHERE name = 'backup'"
 	" AND system_identifier = $1 AND database_oid = $2 AND date = $3",
 	.nargs = 3,
 	.argtypes = {INT8OID, OIDOID, DATEOID},
@@ -126,7 +128,7 @@ static CfpStatement is_saved = {
 
 static CfpStatement chain_break = {
 	.sql = "INSERT INTO @schema@.cfp_state AS c (name, counter, at) VALUES ('backup', 1, now())"
-	" ON CONFLICT (name) DO UPDATE SET counter = c.counter + 1, snapshot = NULL, at = excluded.at",
+	" ON CONFLICT (name) DO UPDATE SET counter = c.counter + 1, snapshot = NULL",
 };
 
 void
@@ -140,9 +142,19 @@ cfp_backup_break_chain(void)
  *-------------------------------------------------------------------------
  */
 
-/* Is all there that a backup of the day's records would build on? */
+/* A time as a manifest has it. */
+static void
+encode_finished(char *text, TimestampTz finished)
+{
+	text[cfp_encode_timestamp(text, finished)] = '\0';
+}
+
+/*
+ * Is all there that a backup of the day's records would build on?  The first
+ * link is the backup that was finished then.
+ */
 static bool
-can_build(CfpManifest *manifest)
+can_build(CfpManifest *manifest, const char *finished)
 {
 	List	   *chain;
 	bool		whole;
@@ -150,6 +162,12 @@ can_build(CfpManifest *manifest)
 	manifest->history_kind = CFP_BACKUP_KIND_DAY;
 	manifest->builds_on_sha256[0] = '\0';
 	chain = cfp_backup_chain(manifest, &whole);
+	if (list_length(chain) > 1 &&
+		strcmp(((CfpManifest *) lsecond(chain))->finished, finished) != 0)
+	{
+		chain = list_make1(manifest);
+		whole = false;
+	}
 	if (whole)
 		strlcpy(manifest->builds_on_sha256, ((CfpManifest *) lsecond(chain))->history.sha256,
 				CFP_SHA256_TEXT);
@@ -157,7 +175,7 @@ can_build(CfpManifest *manifest)
 		ereport(LOG,
 				(errmsg("cfp: the backup of %s has all of storage_history, not only the new records",
 						cfp_date_text(manifest->date)),
-				 errdetail("It would need the backup of %s, which is missing, is damaged or has no history.",
+				 errdetail("It would need the backup of %s, which is missing, is damaged, is another one or has no history.",
 						   cfp_date_text(((CfpManifest *) llast(chain))->builds_on))));
 	return whole;
 }
@@ -172,6 +190,7 @@ choose_kind(Backup *backup)
 	bool		isnull;
 	bool		chained;
 	int64		size;
+	char		finished[MAXDATELEN + 1] = "";
 
 	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[1] = ObjectIdGetDatum(MyDatabaseId);
@@ -192,6 +211,7 @@ choose_kind(Backup *backup)
 		deconstruct_array(DatumGetArrayTypeP(cfp_statement_value(4, &isnull)),
 						  XID8OID, sizeof(uint64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 						  &backup->new.xip, NULL, &backup->new.nxip);
+		encode_finished(finished, DatumGetTimestampTz(cfp_statement_value(8, &isnull)));
 		chained = manifest->builds_on < manifest->date;
 	}
 
@@ -199,7 +219,7 @@ choose_kind(Backup *backup)
 		manifest->history_kind = CFP_BACKUP_KIND_OFF;
 	else if (!chained || cfp_backup_history == CFP_BACKUP_FULL ||
 			 (cfp_backup_history == CFP_BACKUP_AUTO && size < AUTO_FULL_BELOW) ||
-			 !can_build(manifest))
+			 !can_build(manifest, finished))
 		manifest->history_kind = CFP_BACKUP_KIND_FULL;
 	else
 		manifest->history_kind = CFP_BACKUP_KIND_DAY;
@@ -324,16 +344,21 @@ write_files(Backup *backup, const char *dir)
  *-------------------------------------------------------------------------
  */
 
-/* Has this database, in the past it knows, got as far as step 4 for this date? */
+/* Has this database, in the past it knows, got as far as step 4 for this backup? */
 static bool
-saved(DateADT date)
+is_saved(const CfpManifest *manifest)
 {
 	Datum		values[3];
+	char		finished[MAXDATELEN + 1];
+	bool		isnull;
 
 	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[1] = ObjectIdGetDatum(MyDatabaseId);
-	values[2] = DateADTGetDatum(date);
-	return cfp_statement_run(&is_saved, values, NULL) > 0;
+	values[2] = DateADTGetDatum(manifest->date);
+	if (cfp_statement_run(&saved_read, values, NULL) == 0)
+		return false;
+	encode_finished(finished, DatumGetTimestampTz(cfp_statement_value(1, &isnull)));
+	return strcmp(manifest->finished, finished) == 0;
 }
 
 /* The date's directory; NULL when it has a complete backup of *bytes. */
@@ -345,7 +370,7 @@ begin(DateADT date, int64 *bytes)
 	char	   *dir = NULL;
 
 	cfp_worker_begin(false, false);
-	if (cfp_read_manifest(date, &manifest, &problem) && saved(date))
+	if (cfp_read_manifest(date, &manifest, &problem) && is_saved(&manifest))
 		*bytes = cfp_backup_bytes(&manifest);
 	else
 	{
@@ -371,17 +396,20 @@ begin(DateADT date, int64 *bytes)
 
 /* The manifest, and what the next backup builds on. */
 static void
-finish(const Backup *backup)
+finish(Backup *backup)
 {
-	Datum		values[5];
+	Datum		values[6];
+	TimestampTz now = GetCurrentTimestamp();
 
 	cfp_worker_begin(false, false);
+	encode_finished(backup->manifest.finished, now);
 	cfp_write_manifest(&backup->manifest);
 	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[1] = ObjectIdGetDatum(MyDatabaseId);
 	values[2] = CStringGetTextDatum(backup->snapshot);
 	values[3] = Int64GetDatum(backup->chain);
 	values[4] = DateADTGetDatum(backup->manifest.date);
+	values[5] = TimestampTzGetDatum(now);
 	cfp_statement_run(&backup_save, values, NULL);
 	cfp_worker_commit();
 }

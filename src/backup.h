@@ -15,6 +15,7 @@
 
 #include "nodes/pg_list.h"
 #include "utils/date.h"
+#include "utils/datetime.h"
 
 /* What a backup has of the history. */
 typedef enum CfpBackupKind
@@ -34,6 +35,8 @@ typedef struct CfpManifest
 	char		builds_on_sha256[CFP_SHA256_TEXT];	/* of its history's file;
 													 * empty: not known yet */
 	bool		compressed;		/* with zstd */
+	char		finished[MAXDATELEN + 1];	/* when; tells it from another backup
+											 * of the date */
 	CfpCopySums history;		/* not of kind OFF */
 	CfpCopySums latest;
 } CfpManifest;

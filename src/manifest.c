@@ -28,7 +28,6 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
-#include "utils/timestamp.h"
 
 #include "backup.h"
 #include "day_dir.h"
@@ -105,7 +104,6 @@ manifest_text(const CfpManifest *manifest)
 	char	   *date = cfp_date_text(manifest->date);
 	char	   *builds_on = manifest->history_kind == CFP_BACKUP_KIND_DAY ?
 		cfp_date_text(manifest->builds_on) : NULL;
-	char	   *finished = pstrdup(timestamptz_to_str(GetCurrentTimestamp()));
 	jsonc_object *root = cfp_jsonc_made(json_object_new_object());
 	jsonc_object *files = cfp_jsonc_made(json_object_new_array());
 	const char *json;
@@ -122,7 +120,7 @@ manifest_text(const CfpManifest *manifest)
 	add_int(root, "timeline", GetWALInsertionTimeLine());
 	add_string(root, "encoding", GetDatabaseEncodingName());
 	add_string(root, "date", date);
-	add_string(root, "finished", finished);
+	add_string(root, "finished", manifest->finished);
 	add_string(root, "history", kinds[manifest->history_kind]);
 	add_string(root, "builds_on", builds_on);
 	add_string(root, "builds_on_sha256", builds_on == NULL ? NULL : manifest->builds_on_sha256);
@@ -328,6 +326,7 @@ parse(jsonc_object *root, const char *text, DateADT date, CfpManifest *manifest)
 		(k != CFP_BACKUP_KIND_OFF && !parse_file(root, CFP_HISTORY_BACKUP, &manifest->history)) ||
 		!parse_file(root, CFP_LATEST_BACKUP, &manifest->latest))
 		return pstrdup(malformed);
+	strlcpy(manifest->finished, member_string(root, "finished"), sizeof(manifest->finished));
 	strlcpy(manifest->builds_on_sha256, builds_on_sha256, sizeof(manifest->builds_on_sha256));
 	return NULL;
 }

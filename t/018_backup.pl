@@ -712,6 +712,27 @@ backup('2020-05-07');
 sql(q{SELECT cfp_restore_backup('2020-05-07', true)});
 is(sql(q{SELECT cfp_get_text('past')}), 'kept', 'a date closed anew is backed up anew');
 
+# The manifest is of another past than the row: of one that was tried between.
+sql('SELECT cfp_fold()');
+wait_true($node, q{SELECT NOT EXISTS (SELECT FROM cfp.cfp_state WHERE name = 'reconcile')});
+setting('cfp.backup_history', 'day');
+backup('2020-05-09');
+sql(q{UPDATE cfp_state SET at = at + '1 us' WHERE name = 'backup'});
+backup('2020-05-10');
+is(manifest('2020-05-10', 'history'), 'full', 'nothing builds on the backup of another past');
+backup('2020-05-11');
+is(manifest('2020-05-11', 'builds_on'), '2020-05-10', 'but on that of its own');
+sql(q{UPDATE cfp_state SET at = at + '1 us' WHERE name = 'backup'});
+my $other = slurp_file(path('2020-05-11', 'manifest.json'));
+sql(q{UPDATE storage_days SET finished = NULL, backup_bytes = NULL WHERE date = '2020-05-11'; SELECT pg_reload_conf()});
+end_backup('2020-05-11');
+isnt(slurp_file(path('2020-05-11', 'manifest.json')), $other, 'a date that has one of another past is backed up anew');
+$other = slurp_file(path('2020-05-11', 'manifest.json'));
+sql(q{UPDATE storage_days SET finished = NULL, backup_bytes = NULL WHERE date = '2020-05-11'; SELECT pg_reload_conf()});
+end_backup('2020-05-11');
+is(slurp_file(path('2020-05-11', 'manifest.json')), $other, 'one that has its own is not');
+setting('cfp.backup_history');
+
 # What a backup has, a crash cannot take back.  Nobody else writes WAL through.
 setting('cfp.debug_waitpoint', 'backup_written');
 my $walwriter = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'});
