@@ -277,16 +277,17 @@ put_data(int n, Datum datum, bool isnull)
 static void
 append_json(StringInfo buf, jsonc_object *object, int least)
 {
+	int			encoding = GetDatabaseEncoding();
 	size_t		len;
 	const char *text = json_object_to_json_string_length(object, PLAIN_JSON, &len);
 
 	if (text == NULL || len < least)
 		cfp_jsonc_out_of_memory();
 	/* A character without a place in UTF-8 must not stop the flush. */
-	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
 		appendBinaryStringInfo(buf, text, len);
 	else
-		cfp_append_transcoded(buf, text, len, GetDatabaseEncoding(), PG_UTF8);
+		cfp_append_transcoded(buf, text, len, encoding, PG_UTF8);
 	appendStringInfoCharMacro(buf, '\n');
 }
 
@@ -338,11 +339,16 @@ cfp_line_write_header(StringInfo buf, DateADT date)
 {
 	jsonc_object *header = cfp_jsonc_made(json_object_new_object());
 	char	   *database = get_database_name(MyDatabaseId);
+	StringInfoData name;
 
+	initStringInfo(&name);
+	if (database != NULL)
+		cfp_append_transcoded(&name, database, strlen(database),
+							  GetDatabaseEncoding(), GetDatabaseEncoding());
 	cfp_jsonc_add(header, HEADER_MEMBER, cfp_jsonc_made(json_object_new_int(HEADER_FORMAT)));
 	add_string(header, "server_version", PG_VERSION);
 	add_string(header, "system_identifier", psprintf(UINT64_FORMAT, GetSystemIdentifier()));
-	add_string(header, "database", database ? database : "");
+	add_string(header, "database", name.data);
 	cfp_jsonc_add(header, "database_oid", cfp_jsonc_made(json_object_new_int64(MyDatabaseId)));
 	add_string(header, "date", cfp_date_text(date));
 	append_json(buf, header, 0);

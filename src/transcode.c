@@ -4,7 +4,8 @@
  *		Text in another encoding, whatever it has.
  *
  * For what is written to files and must not fail for a character (lines of
- * day files, json_line.c), and for names that are for people (manifest.c).
+ * day files, json_line.c), and for names that are for people (manifest.c).  The
+ * name of a database is in the encoding of the one that it was made from.
  * The question mark is in all encodings, so what was written can be read back
  * into the database it is of.
  *
@@ -21,7 +22,7 @@
 
 #define CHUNK		(1024 * 1024)	/* bytes converted at once */
 
-/* There is no conversion from or to SQL_ASCII. */
+/* Where there is no conversion. */
 static void
 append_ascii(StringInfo buf, const char *bytes, int len)
 {
@@ -34,12 +35,7 @@ cfp_append_transcoded(StringInfo buf, const char *bytes, int len, int from, int 
 {
 	Oid			function;
 
-	if (from == to)
-	{
-		appendBinaryStringInfo(buf, bytes, len);
-		return;
-	}
-	if (from == PG_SQL_ASCII || to == PG_SQL_ASCII)
+	if (from == PG_SQL_ASCII || to == PG_SQL_ASCII || from == to)
 	{
 		if (pg_verify_mbstr(to, bytes, len, true))
 			appendBinaryStringInfo(buf, bytes, len);

@@ -13,8 +13,9 @@
 #include "lib/stringinfo.h"
 
 /*
- * Append bytes that are valid in one encoding in another.  A character that
- * has no counterpart becomes a question mark.  Needs a transaction.
+ * Append bytes of one encoding in another, or in the same.  What has no
+ * counterpart there, or is not valid, becomes question marks.  Needs a
+ * transaction.
  */
 extern void cfp_append_transcoded(StringInfo buf, const char *bytes, int len,
 								  int from, int to);

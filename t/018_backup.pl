@@ -753,6 +753,20 @@ sql(q{SET cfp.debug_release = 'backup_written'});
 end_backup('2020-05-08');
 $committer->disconnect;
 
+# A name that is not valid in the encoding of the database it names.
+$node->safe_psql('postgres', q{CREATE DATABASE latin1 TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'});
+$node->safe_psql('latin1', qq{SET client_encoding = LATIN1; CREATE DATABASE "caf\xe9" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'});
+$node->safe_psql("caf\xe9", 'CREATE SCHEMA cfp; CREATE EXTENSION cfp SCHEMA cfp');
+wait_worker($node, "caf\xe9");
+$node->safe_psql("caf\xe9", q{SELECT cfp.cfp_store('k', '{}'), cfp.cfp_flush()});
+$node->safe_psql("caf\xe9", q{SELECT cfp.cfp_flush()});
+is((sqlstate($node, "caf\xe9", q{SELECT cfp.cfp_rebuild_history_from_wal(max(date)) FROM cfp.cfp_wal_files}))[1], '',
+	'a day file of a database with a strange name has no bad line');
+$node->safe_psql("caf\xe9", q{INSERT INTO cfp.storage_days (date, started, items_folded) VALUES ('2020-05-09', now(), 0); SELECT pg_reload_conf()});
+$node->poll_query_until("caf\xe9", q{SELECT finished IS NOT NULL FROM cfp.storage_days WHERE date = '2020-05-09'});
+is($node->safe_psql("caf\xe9", q{SELECT cfp.cfp_verify_backup('2020-05-09')}), '1', 'nor is its backup damaged');
+$node->safe_psql('latin1', qq{SET client_encoding = LATIN1; DROP DATABASE "caf\xe9"});
+
 #
 # A heap file that is really damaged.
 #
