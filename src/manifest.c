@@ -289,7 +289,7 @@ whose(jsonc_object *root)
 
 /* Fill in *manifest; NULL, or what is wrong as a DETAIL. */
 static char *
-parse(jsonc_object *root, const char *text, DateADT date, CfpManifest *manifest)
+parse(jsonc_object *root, bool as_written, DateADT date, CfpManifest *manifest)
 {
 	static const char *const malformed = "Something is missing in it, or has another form than cfp writes.";
 	const char *system_identifier = member_string(root, "system_identifier");
@@ -301,7 +301,7 @@ parse(jsonc_object *root, const char *text, DateADT date, CfpManifest *manifest)
 
 	if (member_int(root, "format") != FORMAT)
 		return psprintf("Its format is not %d, the one this version of cfp knows.", FORMAT);
-	if (!is_as_written(text))
+	if (!as_written)
 		return pstrdup("Its checksum is not that of what it says: it is damaged, or was changed.");
 	if (digits == 0 || digits > 20 || system_identifier[digits] != '\0')
 		return pstrdup(malformed);
@@ -337,6 +337,7 @@ cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 	char	   *path = cfp_date_file(date, CFP_MANIFEST_FILE);
 	size_t		len;
 	char	   *text = read_text(path, &len);
+	bool		as_written;
 	json_tokener *tokener;
 	jsonc_object *root;
 	char	   *wrong = NULL;
@@ -347,6 +348,7 @@ cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 	if (text == NULL)
 		return false;
 
+	as_written = is_as_written(text);
 	tokener = json_tokener_new();
 	if (tokener == NULL)
 		cfp_jsonc_out_of_memory();
@@ -360,7 +362,7 @@ cfp_read_manifest(DateADT date, CfpManifest *manifest, char **problem)
 	PG_TRY();
 	{
 		if (wrong == NULL)
-			wrong = parse(root, text, date, manifest);
+			wrong = parse(root, as_written, date, manifest);
 	}
 	PG_FINALLY();
 	{
