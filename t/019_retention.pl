@@ -164,13 +164,28 @@ is(join(' ', map { glob("$base/2026-01-0$_/wal_*.jsonl") ? $_ : () } 1 .. 4), '4
 is($node->safe_psql('postgres', q{SELECT cfp_verify_backup('2026-01-04') > 0}), 't', 'it is good');
 unlink "$base/2026-01-03/manifest.json";
 make('2026-01-03/manifest.json', '{');
-close_date('2026-01-05', q{SELECT cfp_store('q', '{}', 'a', 'c', 4)});
-is(join(' ', map { -d "$base/2026-01-0$_" ? $_ : () } 1 .. 5), '2 3 4 5',
+foreach my $day (5, 6)
+{
+	mkdir "$base/2026-01-0$day";	# or there already
+	make("2026-01-0$day/storage_latest.backup.tmp/");
+}
+set_day('2026-01-04');
+$node->reload;
+$node->poll_query_until('postgres', q{SELECT error LIKE 'could not back up%' FROM storage_days WHERE date = '2026-01-05'})
+  or BAIL_OUT('the backup of 2026-01-05 does not fail');
+set_day('2026-01-05');
+$node->reload;
+$node->poll_query_until('postgres', q{SELECT error LIKE 'could not back up%' FROM storage_days WHERE date = '2026-01-06'})
+  or BAIL_OUT('2026-01-05 is not given up');
+is(join(' ', map { -d "$base/2026-01-0$_" ? $_ : () } 1 .. 4), '2 3 4',
 	'what is behind a manifest that cannot be used stays');
-unlink "$base/2026-01-03/manifest.json", "$base/2026-01-04/manifest.json";
-$node->safe_psql('postgres', q{ALTER SYSTEM SET cfp.backup_history = 'full'});
-close_date('2026-01-06');
-is(join(' ', map { -d "$base/2026-01-0$_" ? $_ : () } 1 .. 6), '6', 'a later full one needs none of them');
+rmdir "$base/2026-01-0$_/storage_latest.backup.tmp" foreach 5, 6;
+$node->poll_query_until('postgres', q{SELECT finished IS NOT NULL FROM storage_days WHERE date = '2026-01-06'})
+  or BAIL_OUT('2026-01-06 is not closed');
+unlink "$base/2026-01-03/manifest.json";
+$node->safe_psql('postgres', q{ALTER SYSTEM SET cfp.backup_history = 'full'; DELETE FROM storage_days WHERE error IS NOT NULL});
+close_date('2026-01-07');
+is(join(' ', map { -d "$base/2026-01-0$_" ? $_ : () } 1 .. 7), '7', 'a later full one needs none of them');
 
 # Large records are looked up in little memory.
 SKIP:
