@@ -461,12 +461,16 @@ create_file(void)
 
 	if (numbers != NIL)
 		end.file = Max(end.file, llast_int(numbers));
-	end.file++;
 	end.length = 0;
 	has_record = false;
 
-	path = cfp_day_file(end.date, end.file);
-	fd = OpenTransientFile(path, O_RDWR | O_CREAT | O_EXCL | PG_BINARY);
+	/* A name may be taken by what is no regular file, and so is not listed. */
+	do
+	{
+		end.file++;
+		path = cfp_day_file(end.date, end.file);
+		fd = OpenTransientFile(path, O_RDWR | O_CREAT | O_EXCL | PG_BINARY);
+	} while (fd < 0 && errno == EEXIST);
 	if (fd < 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),

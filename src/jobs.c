@@ -389,10 +389,17 @@ job_worker_exit(int code, Datum arg)
 {
 	CfpDatabase *db = cfp_my_database();
 	ErrorData	stopped = {0};
+	bool		stepped_aside;
 
+	LWLockAcquire(&db->lock, LW_SHARED);
+	stepped_aside = db->stepping_aside > 0;
+	LWLockRelease(&db->lock);
 	stopped.sqlerrcode = ERRCODE_QUERY_CANCELED;
-	stopped.message = "its worker was stopped";
-	stopped.hint = "Try again; the server log says why it was stopped.";
+	stopped.message = stepped_aside ?
+		"its worker stepped aside for a command on the database or the extension" :
+		"its worker was stopped";
+	stopped.hint = stepped_aside ? "Try again when that has ended." :
+		"Try again; the server log says why it was stopped.";
 	finish_job(db, 0, &stopped);
 
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);

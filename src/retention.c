@@ -334,17 +334,6 @@ look_up_piece(int64 *missing)
 	return true;
 }
 
-static void
-remove_file(const char *dir, const char *name)
-{
-	char	   *path = psprintf("%s/%s", dir, name);
-
-	if (unlink(path) != 0 && errno != ENOENT)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not remove file \"%s\": %m", path)));
-}
-
 /* A newer backup builds on the one that is here. */
 static void
 remove_day_files(DateADT date)
@@ -352,11 +341,7 @@ remove_day_files(DateADT date)
 	ListCell   *lc;
 
 	foreach(lc, cfp_list_day_files(date))
-	{
-		char	   *path = cfp_day_file(date, lfirst_int(lc));
-
-		remove_file(cfp_date_dir(date), last_dir_separator(path) + 1);
-	}
+		cfp_remove_file(cfp_day_file(date, lfirst_int(lc)));
 	fsync_fname_ext(cfp_date_dir(date), true, false, ERROR);
 	ereport(LOG,
 			(errmsg("cfp: removed the day files of directory \"%s\"", cfp_date_dir(date)),
@@ -374,10 +359,10 @@ remove_directory(DateADT date)
 
 	if (foreign != NULL)
 		return;
-	remove_file(path, CFP_MANIFEST_FILE);
+	cfp_remove_file(psprintf("%s/%s", path, CFP_MANIFEST_FILE));
 	fsync_fname_ext(path, true, false, ERROR);
 	foreach(lc, names)
-		remove_file(path, lfirst(lc));
+		cfp_remove_file(psprintf("%s/%s", path, (char *) lfirst(lc)));
 	if (rmdir(path) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
