@@ -473,6 +473,7 @@ cfp_launcher_main(Datum arg)
 	while (!ShutdownRequestPending)
 	{
 		MemoryContext old;
+		TimestampTz now = GetCurrentTimestamp();
 		TimestampTz next;
 		TimestampTz lock_next;
 
@@ -493,7 +494,7 @@ cfp_launcher_main(Datum arg)
 		if (!ShutdownRequestPending)
 			(void) WaitLatch(MyLatch,
 							 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-							 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next) + 1,
+							 TimestampDifferenceMilliseconds(now, next) + 1,
 							 PG_WAIT_EXTENSION);
 	}
 

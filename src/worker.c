@@ -617,9 +617,8 @@ serve_close(TimestampTz now, TimestampTz *next, bool *did)
  * turn.
  */
 static bool
-turn(TimestampTz *next)
+turn(TimestampTz now, TimestampTz *next)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	int64		result = 0;
 	bool		did;
 
@@ -766,6 +765,7 @@ cfp_worker_main(Datum arg)
 
 	for (;;)
 	{
+		TimestampTz now;
 		TimestampTz next;
 		long		sleep;
 
@@ -779,10 +779,12 @@ cfp_worker_main(Datum arg)
 		RESUME_CANCEL_INTERRUPTS();
 
 		MemoryContextReset(cfp_worker_context);
-		if (!turn(&next) || ShutdownRequestPending)
+		now = GetCurrentTimestamp();
+		if (!turn(now, &next) || ShutdownRequestPending)
 			break;
 
-		sleep = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
+		/* Not by the clock of now, which may have been set meanwhile. */
+		sleep = TimestampDifferenceMilliseconds(now, next);
 		pgstat_report_stat(sleep > 1000);
 		if (sleep > 0)
 			(void) WaitLatch(MyLatch,
