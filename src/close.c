@@ -21,7 +21,9 @@
  * the next date, whatever becomes of the rest.
  *
  * If the ends of several dates have passed, the first of them gets all that
- * was flushed, the others a row that says that they were skipped.
+ * was flushed, the others a row that says that they were skipped.  So a clock
+ * that was ahead for a moment leaves an open date that lies ahead: the log
+ * has a WARNING then.
  *
  * A step that fails is tried again by the worker, with its back-off; the row
  * has the error.  When the end of the next date comes first, and it was the
@@ -55,10 +57,14 @@
 
 PG_FUNCTION_INFO_V1(cfp_close_day);
 
+/* With a clock that is right the end of the open date is nearer. */
+#define FAR_AHEAD	(2 * USECS_PER_DAY)
+
 /* Where the days stand; read again when not known. */
 static bool known = false;
 static DateADT last_closed;
-static TimestampTz next_end;	/* the end of the open date */
+static DateADT open_date;
+static TimestampTz next_end;	/* its end */
 static bool closing;			/* the close of `day` has begun */
 static CfpDay day;
 
@@ -73,28 +79,46 @@ static bool backup_runs = false;
  *-------------------------------------------------------------------------
  */
 
-void
-cfp_close_look(void)
+/* Read where the days stand. */
+static void
+read_days(void)
 {
 	CfpDatabase *db = cfp_my_database();
 	pg_tz	   *zone = cfp_calendar_zone();
-	DateADT		open;
-
-	if (known)
-		return;
 
 	last_closed = cfp_days_begin();
 	closing = cfp_days_unfinished(&day);
-	open = cfp_calendar_next_date(last_closed, zone);
-	next_end = cfp_calendar_end_of(open, zone, cfp_end_of_day_seconds());
+	open_date = cfp_calendar_next_date(last_closed, zone);
+	next_end = cfp_calendar_end_of(open_date, zone, cfp_end_of_day_seconds());
 	known = true;
 	retention_failed = false;
 	backup_runs = closing && !day.backed_up && cfp_job_take_over(CFP_JOB_BACKUP, day.date);
 
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
-	db->open_date = open;
+	db->open_date = open_date;
 	db->next_end = next_end;
 	LWLockRelease(&db->lock);
+}
+
+void
+cfp_close_look(void)
+{
+	static TimestampTz warned_of = 0;
+
+	if (!known)
+		read_days();
+
+	/* The clock was ahead when a date was closed. */
+	if (next_end != warned_of && next_end > GetCurrentTimestamp() + FAR_AHEAD)
+	{
+		warned_of = next_end;
+		ereport(WARNING,
+				(errmsg("cfp: the open business date is %s, far ahead of the clock",
+						cfp_date_text(open_date)),
+				 errdetail("No date is closed, and no backup made, before %s.",
+						   timestamptz_to_str(next_end)),
+				 errhint("If the clock is right, it was ahead when dates were closed. The documentation of cfp, operations.md, says how to take that back.")));
+	}
 }
 
 bool
@@ -311,8 +335,8 @@ cfp_close_day(PG_FUNCTION_ARGS)
 {
 	Closed		closed = {.last_finished = DATEVAL_NOBEGIN, .first_unfinished = DATEVAL_NOEND};
 	CfpDatabase *db;
-	DateADT		open_date;
-	TimestampTz next_end_of_open;
+	DateADT		date;
+	TimestampTz end;
 
 	cfp_require_preload();
 	InitMaterializedSRF(fcinfo, 0);
@@ -326,13 +350,13 @@ cfp_close_day(PG_FUNCTION_ARGS)
 
 	db = cfp_my_database();
 	LWLockAcquire(&db->lock, LW_SHARED);
-	open_date = db->open_date;
-	next_end_of_open = db->next_end;
+	date = db->open_date;
+	end = db->next_end;
 	LWLockRelease(&db->lock);
 	ereport(NOTICE,
 			(errmsg("no business date is due to be closed"),
-			 errdetail("The next one is %s, at %s.", cfp_date_text(open_date),
-					   timestamptz_to_str(next_end_of_open)),
+			 errdetail("The next one is %s, at %s.", cfp_date_text(date),
+					   timestamptz_to_str(end)),
 			 errhint("To bring storage_latest up to date now, call cfp_fold().")));
 	return (Datum) 0;
 }

@@ -143,8 +143,51 @@ foreach my $try (1 .. 200)
 ok($flushed, 'what waits longest is flushed');
 $client->disconnect;
 
+#
+# Ahead and back again.  (With more than 24 days an assertion of the server's
+# own fails.)
+#
+set_clock(0);
+my $open = sql(q{SELECT date + 1 FROM cfp_state WHERE name = 'day'});
+set_clock(1_728_000);
+$node->reload;
+wait_for(q{SELECT count(*) > 15 AND bool_and(finished IS NOT NULL) FROM storage_days}, 'dates are skipped');
+sql(q{SELECT cfp_store('k', '{}', 'ahead', 'c', 1); SELECT cfp_flush()});
+unlike(slurp_file($node->logfile), qr/far ahead/, 'no warning while the clock is ahead');
+set_clock(0);
+sql(q{SELECT cfp_store('k', '{}', 'back', 'c', 1); SELECT cfp_flush(); SELECT cfp_flush()});
+my $far = sql(q{SELECT date FROM cfp_state WHERE name = 'files'});
+my @warnings = slurp_file($node->logfile) =~ /WARNING:  cfp: the open business date is (\S+), far ahead/g;
+is("@warnings", $far, 'one when it is back');
+
+my ($last, $next) = split /\|/, sql(q{
+SELECT max(date), max(date) + 1 FROM storage_days
+WHERE date <= current_date AND (error IS NULL OR error NOT LIKE 'skipped: %')});
+is($last, $open, 'the last date that was not skipped');
+my $worker = wait_worker($node);
+sql(qq{
+BEGIN;
+LOCK TABLE cfp.cfp_state;
+DELETE FROM cfp.storage_days WHERE date > '$last';
+UPDATE cfp.cfp_state SET date = '$last' WHERE name = 'day';
+UPDATE cfp.cfp_state SET date = '$next' WHERE name = 'files';
+\\! mv $base/$far $base/$next
+COMMIT;
+SELECT pg_terminate_backend(worker_pid) FROM cfp.cfp_stat});
+wait_for("SELECT worker_pid <> $worker AND worker_state <> 'starting' FROM cfp_stat", 'taken back');
+state_is($node, 'postgres', 'SELECT cfp_close_day()', '00000', qr/The next one is $next/, 'the next date is the one after it');
+sql(q{SELECT cfp_store('k', '{}', 'right', 'c', 1); SELECT cfp_flush()});
+is(sql(qq{SELECT string_agg(item_name, ' ' ORDER BY item_name) FROM cfp_read_wal('$next')}), 'ahead back right',
+	'the files go on there');
+ok(!-e "$base/$far", 'and nowhere else');
+is(sql(q{SELECT wal_behind, wal_error FROM cfp_stat}), '0|', 'they are complete');
+is(sql(qq{SELECT cfp_verify_backup('$last') > 0}), 't', 'the backup is good');
+$node->restart;
+wait_worker($node);
+is(sql(qq{SELECT cfp_flush(), count(*) FROM cfp_read_wal('$next')}), '0|3', 'so it is after a restart');
+
 seen_ok($node, 'all agree');
 
 $node->stop;
-log_ok($node, qr/flush failed: .*no_b/, qr/day files are not written/);
+log_ok($node, qr/far ahead of the clock/, qr/flush failed: .*no_b/, qr/day files are not written/);
 done_testing();
