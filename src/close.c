@@ -122,12 +122,6 @@ cfp_close_look(void)
 }
 
 bool
-cfp_close_pending(TimestampTz now)
-{
-	return !known || closing || next_end <= now;
-}
-
-bool
 cfp_close_due(TimestampTz now, TimestampTz *next)
 {
 	if (!known || closing)

@@ -11,8 +11,9 @@
  * they have beyond it was never saved and is taken off again:
  *
  *	- the last file is opened anew in each flush.  What it has beyond the
- *	  saved length is cut off.  One that is missing or shorter (a standby promoted,
- *	  another base directory, deleted by hand) is left, and a new one begun;
+ *	  saved length is cut off.  One that is missing or shorter (a standby
+ *	  promoted, another base directory, deleted by hand) is left, and a new
+ *	  one begun;
  *	- before the first write of a worker, and after a flush that failed, the
  *	  files of higher number or later date are removed, if their first line
  *	  says that this server made them for this database;
@@ -28,11 +29,11 @@
  * file begins when a line would make one longer than cfp.max_wal_size.
  *
  * Trouble with the files must not stop the flush, nor must their sort.  What
- * touches them runs in a subtransaction; an error in it is logged (the same one once a minute) and
- * kept for cfp_stat, the disk is put back, the row stays as it is, and so a
- * later flush finds the missing records by the row's snapshot.  It is tried
- * after 1 s, doubling to 60 s, when somebody asks for a flush, and when the
- * lock on cfp.base_dir is got.
+ * touches them runs in a subtransaction; an error in it is logged (the same
+ * one once a minute) and kept for cfp_stat, the disk is put back, the row
+ * stays as it is, and so a later flush finds the missing records by the row's
+ * snapshot.  It is tried after 1 s, doubling to 60 s, when somebody asks for a
+ * flush, and when the lock on cfp.base_dir is got.
  *
  * Locks: none of its own.
  *

@@ -30,8 +30,8 @@
 
 #include "calendar.h"
 #include "day_dir.h"
-#include "settings.h"
 #include "day_files.h"
+#include "settings.h"
 #include "worker.h"
 
 static CfpStatement last_closed = {

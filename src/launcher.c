@@ -21,8 +21,9 @@
  *	   CREATE DATABASE ... TEMPLATE, which refuse a database with sessions,
  *	   and before the extension is dropped, it makes the worker step aside:
  *	   raises stepping_aside in the entry, terminates the worker and waits
- *	   until it has left.  The mark is taken back by the transaction callback, which runs at commit, at abort and
- *	   when the session is terminated, so it cannot stay behind.
+ *	   until it has left.  The mark is taken back by the transaction callback,
+ *	   which runs at commit, at abort and when the session is terminated, so
+ *	   it cannot stay behind.
  * 3.  After ALTER TABLE it lets gate.c see whether triggers were switched.
  *
  * No worker is ever started for a database that is gone, which would put a

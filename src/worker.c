@@ -15,15 +15,15 @@
  *	- reconciling, once the mark has not changed for cfp.flush_interval and no
  *	  transaction changes the tables by hand;
  *	- the close of a date whose end of day has passed, a step at a time
- *	  (close.c).
- *
+ *	  (close.c);
  *	- a look at the ends of the storage tables' files, at the start and after
  *	  each flush (damage.c), so that damage is reported early.
  *
  * An error in a piece of work is caught: logged (the same one at most once a
- * minute), kept for cfp_stat, given to those who asked; the piece is tried
- * again after 1 s, doubling to 60 s, the others go on meanwhile.  There is
- * no fold while the database is marked to be reconciled.
+ * minute; not that a change by hand came in between), kept for cfp_stat, given
+ * to those who asked; the piece is tried again after 1 s, doubling to 60 s,
+ * the others go on meanwhile.  There is no fold while the database is marked
+ * to be reconciled.
  *
  * Ends: SIGTERM cancels what runs, a lock wait included, as a query cancel
  * does, so that the end is the loop's own and nothing is logged; then it
@@ -356,12 +356,6 @@ note_failure(Piece piece)
 	retry->wait = retry->at == 0 ? FIRST_RETRY : Min(retry->wait * 2, LAST_RETRY);
 	retry->at = TimestampTzPlusMilliseconds(now, retry->wait);
 
-	/* A change by hand came in between: nothing is wrong, only to be repeated. */
-	if (failure->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
-		failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
-		failure->sqlerrcode == ERRCODE_OBJECT_IN_USE)
-		return;
-
 	if (cfp_damage_describe(failure, &damage))
 	{
 		failure->message = damage.message;
@@ -376,6 +370,12 @@ note_failure(Piece piece)
 	strlcpy(db->last_error, message, sizeof(db->last_error));
 	db->last_error_at = now;
 	LWLockRelease(&db->lock);
+
+	/* A change by hand came in between: nothing is wrong, only to be repeated. */
+	if (failure->sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		failure->sqlerrcode == ERRCODE_OBJECT_IN_USE)
+		return;
 
 	if (strcmp(message, logged_message) == 0 &&
 		!cfp_time_has_come(TimestampTzPlusMilliseconds(logged_at, REPEAT_LOG), REPEAT_LOG, now))
@@ -566,7 +566,7 @@ serve_requests(void)
 	if (!cfp_requests_take(db, &kind))
 		return false;
 
-	/* They run until close_answered(). */
+	/* They run until serve_close() answers them. */
 	if (kind == CFP_REQUEST_CLOSE)
 	{
 		retries[PIECE_CLOSE].at = 0;
@@ -607,7 +607,7 @@ serve_close(TimestampTz now, TimestampTz *next, bool *did)
 			*next = Min(*next, TimestampTzPlusMilliseconds(now, BACKUP_POLL));
 	}
 	if (!ShutdownRequestPending && cfp_requests_running(db, CFP_REQUEST_CLOSE) &&
-		(!ok || !cfp_close_pending(GetCurrentTimestamp())))
+		(!ok || !cfp_close_due(GetCurrentTimestamp(), next)))
 		cfp_requests_finish(db, CFP_REQUEST_CLOSE, 0, ok ? NULL : failure);
 }
 
@@ -640,11 +640,20 @@ turn(TimestampTz now, TimestampTz *next)
 	/* Each kind gets its turn, however much there is of the others. */
 	did = serve_requests();
 	if (flush_due(now, next))
-		did = attempt(PIECE_FLUSH, &result) || true;
+	{
+		(void) attempt(PIECE_FLUSH, &result);
+		did = true;
+	}
 	if (!tables_checked && retry_allowed(PIECE_CHECK, now, next))
-		did = attempt(PIECE_CHECK, &result) || true;
+	{
+		(void) attempt(PIECE_CHECK, &result);
+		did = true;
+	}
 	if (reconcile_due(now, next))
-		did = attempt(PIECE_RECONCILE, &result) || true;
+	{
+		(void) attempt(PIECE_RECONCILE, &result);
+		did = true;
+	}
 	serve_close(now, next, &did);
 
 	if (did)

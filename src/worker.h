@@ -150,15 +150,13 @@ extern void cfp_days_failed(DateADT date, const char *message);
 extern void cfp_days_finish(DateADT date, bool keep_error);
 
 /*
- * close.c: learn where the days stand.  Throws for a time zone that is not
- * known.
+ * close.c: learn where the days stand; warn of an open date that is far ahead.
+ * Throws for a time zone that is not known.
  */
 extern void cfp_close_look(void);
-/* Is there a date to close, or the close of one to be finished? */
-extern bool cfp_close_pending(TimestampTz now);
 /*
- * Is there a step of a close to do?  *next is lowered to the time there will
- * be.  Throws nothing.
+ * Is there a date to close, or the close of one to be finished?  *next is
+ * lowered to the time there will be.  Throws nothing.
  */
 extern bool cfp_close_due(TimestampTz now, TimestampTz *next);
 /*

@@ -171,6 +171,14 @@ wait_worker($node);
 like($session->selectrow_array('SELECT cfp_flush()'), qr/^[01]$/, 'the next worker serves');
 is($session->selectrow_array("SELECT count(*) FROM storage_dirty WHERE item_name = 'item5'"), '1', 'and has flushed');
 
+# A change by hand stands in the way: nothing to log, but to be seen.
+$third->do('BEGIN');
+$third->do('DELETE FROM storage_latest WHERE false');
+dies_with($session, 'SELECT cfp_fold()', '55006', qr/by hand/, 'a change by hand stands in the way');
+like($session->selectrow_array('SELECT last_error FROM cfp_stat'), qr/by hand/, 'that is in cfp_stat');
+$third->do('ROLLBACK');
+like($session->selectrow_array('SELECT cfp_fold()'), qr/^\d+$/, 'the next fold works');
+
 # What a DBA makes the default for sessions does not concern the worker.
 my %default = (
 	role => 'app', session_authorization => 'app', exit_on_error => 'on',
@@ -216,5 +224,6 @@ log_ok(
 	qr/ERROR:  [^\n]*(?:deadlock|block)/,
 	qr/ERROR:  canceling statement due to statement timeout/,
 	qr/ERROR:  [^\n]*worker/,
+	qr/ERROR:  [^\n]*by hand/,
 	qr/FATAL:  terminating background worker "[^"]*" due to administrator command/);
 done_testing();
