@@ -48,6 +48,18 @@ sub close_date
 	return;
 }
 
+# Begin to close the date, whose backup fails.  The one before it is given up.
+sub fail_date
+{
+	my ($date) = @_;
+
+	set_day($node->safe_psql('postgres', "SELECT date '$date' - 1"));
+	$node->reload;
+	$node->poll_query_until('postgres', "SELECT error LIKE 'could not back up%' FROM storage_days WHERE date = '$date'")
+	  or BAIL_OUT("the backup of $date does not fail");
+	return;
+}
+
 sub retain
 {
 	my ($days) = @_;
@@ -169,14 +181,8 @@ foreach my $day (5, 6)
 	mkdir "$base/2026-01-0$day";	# or there already
 	make("2026-01-0$day/storage_latest.backup.tmp/");
 }
-set_day('2026-01-04');
-$node->reload;
-$node->poll_query_until('postgres', q{SELECT error LIKE 'could not back up%' FROM storage_days WHERE date = '2026-01-05'})
-  or BAIL_OUT('the backup of 2026-01-05 does not fail');
-set_day('2026-01-05');
-$node->reload;
-$node->poll_query_until('postgres', q{SELECT error LIKE 'could not back up%' FROM storage_days WHERE date = '2026-01-06'})
-  or BAIL_OUT('2026-01-05 is not given up');
+fail_date('2026-01-05');
+fail_date('2026-01-06');
 is(join(' ', map { -d "$base/2026-01-0$_" ? $_ : () } 1 .. 4), '2 3 4',
 	'what is behind a manifest that cannot be used stays');
 rmdir "$base/2026-01-0$_/storage_latest.backup.tmp" foreach 5, 6;
@@ -219,14 +225,8 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM storage_days WHERE error 
 # Retention does not wait for a backup that fails: the next one may need the room.
 make("2026-01-$_/"), make("2026-01-$_/storage_latest.backup.tmp/") foreach 11, 12;
 make('2026-01-05/');
-set_day('2026-01-10');
-$node->reload;
-$node->poll_query_until('postgres', q{SELECT error LIKE 'could not back up%' FROM storage_days WHERE date = '2026-01-11'})
-  or BAIL_OUT('the backup does not fail');
-set_day('2026-01-11');
-$node->reload;
-$node->poll_query_until('postgres', q{SELECT error LIKE 'could not back up%' FROM storage_days WHERE date = '2026-01-12'})
-  or BAIL_OUT('the date is not given up');
+fail_date('2026-01-11');
+fail_date('2026-01-12');
 ok(!-d "$base/2026-01-05", 'a date that is given up: what is too old has gone');
 ok(-d "$base/2026-01-09", 'but the newest backup');
 rmdir "$base/2026-01-$_/storage_latest.backup.tmp" foreach 11, 12;
