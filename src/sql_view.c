@@ -269,11 +269,13 @@ take_special_fields(CfpFields *fields, const ViewRow *new, const ViewRow *old,
  * it again with the row as it was: a join gave it twice.
  */
 static void
-check_first_change(const CfpItemName *name, int32 version)
+check_first_change(const CfpItemName *name)
 {
 	const CfpRecord *own = cfp_pending_find(name, CFP_UP_TO_NOW);
+	const CfpRecord *seen = own == NULL ? NULL :
+		cfp_pending_find(name, GetActiveSnapshot()->curcid);
 
-	if (own != NULL && own->version != version)
+	if (own != NULL && (seen == NULL || seen->version != own->version))
 		ereport(ERROR,
 				(errcode(ERRCODE_CARDINALITY_VIOLATION),
 				 errmsg("cannot change item \"%.*s\" of storage_current twice in one statement",
@@ -306,7 +308,7 @@ store_row(const ViewRow *new, const ViewRow *old, TupleDesc desc)
 	{
 		int32		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
 
-		check_first_change(&name, version);
+		check_first_change(&name);
 		cfp_pending_store(&name, &fields, cfp_expect_version, &version, false);
 	}
 
@@ -326,7 +328,7 @@ delete_row(const ViewRow *old)
 	int32		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
 
 	take_name(&name, old);
-	check_first_change(&name, version);
+	check_first_change(&name);
 	cfp_special_fields(&fields, 0, true, NULL, 0);
 	cfp_pending_store(&name, &fields, cfp_expect_version, &version, false);
 }
