@@ -454,6 +454,7 @@ sub new_session
 
 	closed($session);
 	$session->{parks} = 0;
+	$session->{dbh}->do(q{SET application_name = 'model session'});
 	$session->{dbh}->do('SET enable_seqscan = off') if chance(0.5);
 	return $session;
 }
@@ -535,6 +536,7 @@ sub start_releaser
 	die "fork: $!" unless defined $pid;
 	return $pid if $pid;
 	my $dbh = connect_node($node);
+	$dbh->do(q{SET application_name = 'releaser'});
 	while (1)
 	{
 		usleep(rand(40_000));
@@ -615,6 +617,9 @@ sub run
 		$session->{sth}->finish if $session->{op} && succeeded($session->{sth});
 		eval { $session->{dbh}->disconnect };
 	}
+	# a session that leaves or is terminated may yet stop at its abort
+	wait_true($node, q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+		WHERE backend_type = 'client backend' AND application_name = 'model session')});
 	kill 'KILL', $releaser;
 	waitpid $releaser, 0;
 	undef $releaser;
