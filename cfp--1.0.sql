@@ -91,6 +91,22 @@ COMMENT ON COLUMN @extschema@.storage_dirty.key IS 'first part of the name of th
 COMMENT ON COLUMN @extschema@.storage_dirty.collection_name IS 'collection of the item';
 COMMENT ON COLUMN @extschema@.storage_dirty.item_name IS 'name of the item in its collection';
 
+CREATE TABLE @extschema@.storage_floors (
+	key text COLLATE "C",
+	collection_name text COLLATE "C",
+	new_items integer NOT NULL DEFAULT 0,
+	all_items integer NOT NULL DEFAULT 0,
+	CONSTRAINT storage_floors_scope UNIQUE NULLS NOT DISTINCT (key, collection_name),
+	CONSTRAINT storage_floors_names CHECK ((key IS NULL) = (collection_name IS NULL))
+);
+ALTER TABLE @extschema@.storage_floors REPLICA IDENTITY FULL;
+
+COMMENT ON TABLE @extschema@.storage_floors IS 'versions that stay taken although their records are gone: one row for each collection that has lost some';
+COMMENT ON COLUMN @extschema@.storage_floors.key IS 'key of the collection; NULL, with collection_name: all collections';
+COMMENT ON COLUMN @extschema@.storage_floors.collection_name IS 'name of the collection';
+COMMENT ON COLUMN @extschema@.storage_floors.new_items IS 'an item that is in neither storage table begins above this version';
+COMMENT ON COLUMN @extschema@.storage_floors.all_items IS 'the next version of any item is above this one';
+
 CREATE TABLE @extschema@.storage_days (
 	date date NOT NULL,
 	started timestamptz,
@@ -109,7 +125,7 @@ COMMENT ON COLUMN @extschema@.storage_days.finished IS 'when its close ended; NU
 COMMENT ON COLUMN @extschema@.storage_days.records IS 'records flushed since the previous close';
 COMMENT ON COLUMN @extschema@.storage_days.items_folded IS 'items folded by the close';
 COMMENT ON COLUMN @extschema@.storage_days.backup_bytes IS 'size of the backup''s two files; NULL when there is no backup';
-COMMENT ON COLUMN @extschema@.storage_days.error IS 'what went wrong, or why the date was skipped';
+COMMENT ON COLUMN @extschema@.storage_days.error IS 'what went wrong, or why the date was skipped, or that its close was going on when it was dumped';
 
 CREATE TABLE @extschema@.cfp_state (
 	name text COLLATE "C" NOT NULL,
@@ -121,19 +137,26 @@ CREATE TABLE @extschema@.cfp_state (
 	file integer,
 	length bigint,
 	at timestamptz,
+	version integer,
+	incarnation uuid,
 	CONSTRAINT cfp_state_pkey PRIMARY KEY (name)
 ) WITH (fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 
 COMMENT ON TABLE @extschema@.cfp_state IS 'where the worker of cfp stands; not dumped, valid for one database of one cluster';
-COMMENT ON COLUMN @extschema@.cfp_state.name IS 'what the row is about: dirty (the flush), files (the day files), reconcile (a mark), day (the end of day), backup (the last backup)';
+COMMENT ON COLUMN @extschema@.cfp_state.name IS 'what the row is about: dirty (the flush), files (the day files), reconcile (a mark), day (the end of day), begin (when the days began), backup (the last backup), restored (the last restore), incarnation (of the extension)';
 COMMENT ON COLUMN @extschema@.cfp_state.system_identifier IS 'cluster the row belongs to';
 COMMENT ON COLUMN @extschema@.cfp_state.database_oid IS 'database the row belongs to';
 COMMENT ON COLUMN @extschema@.cfp_state.snapshot IS 'what the last flush, the day files, the last backup have seen';
 COMMENT ON COLUMN @extschema@.cfp_state.counter IS 'reconcile: raised by each transaction that changes the storage tables by hand; dirty: records flushed since the last close; backup: raised when something else than stores has changed the history';
-COMMENT ON COLUMN @extschema@.cfp_state.date IS 'day: the last business date whose end was reached; files: the date of the day file; backup: the date of the backup';
+COMMENT ON COLUMN @extschema@.cfp_state.date IS 'day: the last business date whose end was reached; begin: the last one before the days began; files: the date of the day file; backup, restored: the date of the backup';
 COMMENT ON COLUMN @extschema@.cfp_state.file IS 'files: number of the day file being written, 0 before the first of the date';
 COMMENT ON COLUMN @extschema@.cfp_state.length IS 'files: its length in bytes up to what the last flush has saved';
-COMMENT ON COLUMN @extschema@.cfp_state.at IS 'when the row was written; backup: when the backup was finished, as its manifest has it';
+COMMENT ON COLUMN @extschema@.cfp_state.at IS 'when the row was written; begin: when the days began; backup: when the backup was finished, as its manifest has it';
+COMMENT ON COLUMN @extschema@.cfp_state.version IS 'dirty: the highest version that the last flush, or a reconciliation, has seen of any item';
+COMMENT ON COLUMN @extschema@.cfp_state.incarnation IS 'incarnation: made by CREATE EXTENSION, and in day files and manifests, which so belong to it';
+
+INSERT INTO @extschema@.cfp_state (name, incarnation, at)
+VALUES ('incarnation', pg_catalog.gen_random_uuid(), pg_catalog.now());
 
 CREATE TABLE @extschema@.cfp_pruned (
 	key text COLLATE "C",
@@ -145,21 +168,60 @@ CREATE TABLE @extschema@.cfp_pruned (
 );
 
 COMMENT ON TABLE @extschema@.cfp_pruned IS 'what cfp_prune_history was allowed to remove, so that it is not missed when a date directory is to go; not dumped';
+ALTER TABLE @extschema@.cfp_pruned REPLICA IDENTITY FULL;
 COMMENT ON COLUMN @extschema@.cfp_pruned.key IS 'in this key only; NULL: in all';
 COMMENT ON COLUMN @extschema@.cfp_pruned.collection_name IS 'in collections of this name only; NULL: in all';
 COMMENT ON COLUMN @extschema@.cfp_pruned.superseded_before IS 'records stored before, when their item has a newer one';
 COMMENT ON COLUMN @extschema@.cfp_pruned.deleted_before IS 'all records of deleted items, when stored before';
 COMMENT ON COLUMN @extschema@.cfp_pruned.at IS 'when cfp_prune_history was last called so';
 
+CREATE TABLE @extschema@.cfp_forgotten (
+	id bigint GENERATED ALWAYS AS IDENTITY,
+	kind text NOT NULL,
+	key text COLLATE "C",
+	collection_name text COLLATE "C",
+	item_name text COLLATE "C",
+	from_version integer,
+	version integer,
+	date date,
+	snapshot pg_snapshot,
+	seen pg_snapshot NOT NULL,
+	txid xid8 NOT NULL,
+	at timestamptz NOT NULL,
+	from_id bigint,
+	to_id bigint,
+	CONSTRAINT cfp_forgotten_pkey PRIMARY KEY (id)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
+
+COMMENT ON TABLE @extschema@.cfp_forgotten IS 'what was given up and is not in the day files yet; emptied by each flush that writes them; not dumped';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.id IS 'the order in which things were given up';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.kind IS 'item (versions of an item, changed or deleted by hand), prune (a deleted item), all (a TRUNCATE), restore (what a backup gone back to does not have); rebuild (records that had been given up were brought back), gap (records were stored while cfp.wal_files was off)';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.key IS 'item, prune: key of the item';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.collection_name IS 'item, prune: collection of the item';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.item_name IS 'item, prune: name of the item in its collection';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.from_version IS 'item, prune: its first version given up';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.version IS 'item, prune: its last version given up';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.date IS 'restore: the date of the backup';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.snapshot IS 'restore: what the backup has';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.seen IS 'what had been committed by then: those records come before this in the day files, later ones after it';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.txid IS 'transaction that has given it up';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.at IS 'when';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.from_id IS 'rebuild: the first id that counts no more';
+COMMENT ON COLUMN @extschema@.cfp_forgotten.to_id IS 'rebuild: the last one';
+
 CREATE TABLE @extschema@.cfp_gate ();
 
 COMMENT ON TABLE @extschema@.cfp_gate IS 'always empty; its lock keeps stores and changes of the storage tables by hand apart';
 
 REVOKE ALL ON @extschema@.storage_history, @extschema@.storage_latest, @extschema@.storage_dirty,
-	@extschema@.storage_days, @extschema@.cfp_state, @extschema@.cfp_pruned, @extschema@.cfp_gate FROM PUBLIC;
+	@extschema@.storage_floors, @extschema@.storage_days, @extschema@.cfp_state, @extschema@.cfp_pruned, @extschema@.cfp_forgotten,
+	@extschema@.cfp_gate FROM PUBLIC;
+REVOKE ALL ON SEQUENCE @extschema@.cfp_forgotten_id_seq FROM PUBLIC;
+COMMENT ON SEQUENCE @extschema@.cfp_forgotten_id_seq IS 'numbers the rows of cfp_forgotten';
 
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_history', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_latest', '');
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_floors', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.storage_days', '');
 
 ----------------------------------------------------------------------------
@@ -173,7 +235,17 @@ COMMENT ON FUNCTION @extschema@.cfp_gate_trigger() IS 'waits for stores, drops t
 CREATE FUNCTION @extschema@.cfp_stamp_trigger() RETURNS trigger
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION @extschema@.cfp_stamp_trigger() IS 'gives rows written by hand the frozen txid 2; for logical replication also what cfp_gate_trigger() does';
-REVOKE ALL ON FUNCTION @extschema@.cfp_gate_trigger(), @extschema@.cfp_stamp_trigger() FROM PUBLIC;
+
+CREATE FUNCTION @extschema@.cfp_floor_trigger() RETURNS trigger
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.cfp_floor_trigger() IS 'merges what is inserted into storage_floors with what is there; for logical replication also what cfp_gate_trigger() does';
+
+CREATE FUNCTION @extschema@.cfp_local_trigger() RETURNS trigger
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION @extschema@.cfp_local_trigger() IS 'keeps logical replication from changing what the worker of this database writes';
+
+REVOKE ALL ON FUNCTION @extschema@.cfp_gate_trigger(), @extschema@.cfp_stamp_trigger(),
+	@extschema@.cfp_floor_trigger(), @extschema@.cfp_local_trigger() FROM PUBLIC;
 
 CREATE TRIGGER cfp_gate BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.storage_history
 	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
@@ -203,6 +275,46 @@ COMMENT ON TRIGGER cfp_stamp ON @extschema@.storage_history IS 'rows written by 
 COMMENT ON TRIGGER cfp_gate ON @extschema@.storage_latest IS 'a change by hand: waits for stores, drops the cache, has the database reconciled';
 COMMENT ON TRIGGER cfp_gate_truncate ON @extschema@.storage_latest IS 'a change by hand: waits for stores, drops the cache, has the database reconciled';
 COMMENT ON TRIGGER cfp_stamp ON @extschema@.storage_latest IS 'rows written by hand carry the frozen txid 2';
+
+CREATE TRIGGER cfp_gate BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.storage_floors
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
+CREATE TRIGGER cfp_gate_truncate BEFORE TRUNCATE ON @extschema@.storage_floors
+	FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.cfp_gate_trigger();
+CREATE TRIGGER cfp_floor BEFORE INSERT OR UPDATE ON @extschema@.storage_floors
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_floor_trigger();
+
+ALTER TABLE @extschema@.storage_floors
+	ENABLE ALWAYS TRIGGER cfp_gate,
+	ENABLE ALWAYS TRIGGER cfp_gate_truncate,
+	ENABLE ALWAYS TRIGGER cfp_floor;
+
+COMMENT ON TRIGGER cfp_gate ON @extschema@.storage_floors IS 'a change by hand: waits for stores, drops the cache';
+COMMENT ON TRIGGER cfp_gate_truncate ON @extschema@.storage_floors IS 'a change by hand: waits for stores, drops the cache';
+COMMENT ON TRIGGER cfp_floor ON @extschema@.storage_floors IS 'an INSERT raises a row that is there, logical replication lowers none';
+
+-- What the worker writes is of this database: its publisher's is not applied.
+CREATE TRIGGER cfp_local BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.storage_dirty
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_local_trigger();
+CREATE TRIGGER cfp_local BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.storage_days
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_local_trigger();
+CREATE TRIGGER cfp_local BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.cfp_state
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_local_trigger();
+CREATE TRIGGER cfp_local BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.cfp_pruned
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_local_trigger();
+CREATE TRIGGER cfp_local BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.cfp_forgotten
+	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_local_trigger();
+
+ALTER TABLE @extschema@.storage_dirty ENABLE ALWAYS TRIGGER cfp_local;
+ALTER TABLE @extschema@.storage_days ENABLE ALWAYS TRIGGER cfp_local;
+ALTER TABLE @extschema@.cfp_state ENABLE ALWAYS TRIGGER cfp_local;
+ALTER TABLE @extschema@.cfp_pruned ENABLE ALWAYS TRIGGER cfp_local;
+ALTER TABLE @extschema@.cfp_forgotten ENABLE ALWAYS TRIGGER cfp_local;
+
+COMMENT ON TRIGGER cfp_local ON @extschema@.storage_dirty IS 'rows that logical replication would change stay as they are';
+COMMENT ON TRIGGER cfp_local ON @extschema@.storage_days IS 'rows that logical replication would change stay as they are';
+COMMENT ON TRIGGER cfp_local ON @extschema@.cfp_state IS 'rows that logical replication would change stay as they are';
+COMMENT ON TRIGGER cfp_local ON @extschema@.cfp_pruned IS 'rows that logical replication would change stay as they are';
+COMMENT ON TRIGGER cfp_local ON @extschema@.cfp_forgotten IS 'rows that logical replication would change stay as they are';
 
 ----------------------------------------------------------------------------
 -- Writing
@@ -362,7 +474,7 @@ COMMENT ON FUNCTION @extschema@.cfp_prune_history(timestamptz, integer, text, te
 
 CREATE FUNCTION @extschema@.cfp_warm(key text, collection_name text DEFAULT NULL) RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10000;
-COMMENT ON FUNCTION @extschema@.cfp_warm(text, text) IS 'load a collection into the cache; returns the number of its items, deleted ones included, NULL when it cannot be cached';
+COMMENT ON FUNCTION @extschema@.cfp_warm(text, text) IS 'load a collection into the cache, also one that did not fit before, dropping others where it fits; returns the number of its items, deleted ones included, NULL when it cannot be cached';
 
 CREATE FUNCTION @extschema@.cfp_evict(key text, collection_name text DEFAULT NULL) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10;
@@ -372,6 +484,10 @@ REVOKE ALL ON FUNCTION @extschema@.cfp_flush(), @extschema@.cfp_fold(), @extsche
 	@extschema@.cfp_prune_history(timestamptz, integer, text, text, boolean),
 	@extschema@.cfp_warm(text, text), @extschema@.cfp_evict(text, text) FROM PUBLIC;
 
+CREATE FUNCTION @extschema@.cfp_backup() RETURNS date
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.cfp_backup() IS 'make a full backup now, in the directory of the open business date; returns the date';
+
 CREATE FUNCTION @extschema@.cfp_verify_backup(date date) RETURNS bigint
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
 COMMENT ON FUNCTION @extschema@.cfp_verify_backup(date) IS 'read the backup of a date and compare it with its manifest; returns the number of rows';
@@ -380,7 +496,7 @@ CREATE FUNCTION @extschema@.cfp_restore_backup(date date, discard_newer boolean 
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
 COMMENT ON FUNCTION @extschema@.cfp_restore_backup(date, boolean) IS 'bring both storage tables back to the backup of a date; returns the number of rows';
 
-REVOKE ALL ON FUNCTION @extschema@.cfp_verify_backup(date), @extschema@.cfp_restore_backup(date, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.cfp_backup(), @extschema@.cfp_verify_backup(date), @extschema@.cfp_restore_backup(date, boolean) FROM PUBLIC;
 
 CREATE FUNCTION @extschema@.cfp_next_end_of_day(now timestamptz DEFAULT now()) RETURNS timestamptz
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
@@ -396,7 +512,7 @@ COMMENT ON FUNCTION @extschema@.cfp_view_guard() IS 'internal: true, or an error
 
 CREATE FUNCTION @extschema@.cfp_whole_history() RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
-COMMENT ON FUNCTION @extschema@.cfp_whole_history() IS 'internal: must the whole history be read, because the storage tables were changed by hand or very many records are not flushed?';
+COMMENT ON FUNCTION @extschema@.cfp_whole_history() IS 'internal: must the whole history be read, because the storage tables were changed by hand or emptied since the snapshot, or very many records are not flushed?';
 
 CREATE FUNCTION @extschema@.cfp_flushed_xmax() RETURNS xid8
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
@@ -426,7 +542,8 @@ CREATE VIEW @extschema@.storage_current AS
 SELECT r.*, @extschema@.cfp_value_jsonb(r.value_int, r.value_float, r.value_string) AS value
 FROM (
 	-- folded, and nothing newer in the history; where the history may have been
-	-- changed by hand, its record of the same version counts
+	-- changed by hand, its record of the same version counts.  The sum is a
+	-- bigint: after the highest version comes another number
 	SELECT l.*
 	FROM @extschema@.storage_latest l
 	WHERE @extschema@.cfp_view_guard()
@@ -435,7 +552,7 @@ FROM (
 			 FROM @extschema@.storage_history h
 			 WHERE h.key = l.key AND h.collection_name = l.collection_name AND h.item_name = l.item_name
 				AND h.version >= l.version + CASE
-					WHEN @extschema@.cfp_whole_history() THEN 0
+					WHEN @extschema@.cfp_whole_history() THEN 0::bigint
 					WHEN EXISTS (
 						SELECT FROM @extschema@.storage_dirty d
 						WHERE d.key = l.key AND d.collection_name = l.collection_name AND d.item_name = l.item_name) THEN 0
@@ -569,9 +686,10 @@ CREATE FUNCTION @extschema@.cfp_rebuild_history_from_wal(date date) RETURNS bigi
 COMMENT ON FUNCTION @extschema@.cfp_rebuild_history_from_wal(date)
 	IS 'add the records of a date''s day files that storage_history has not got; returns how many';
 
-CREATE FUNCTION @extschema@.cfp_rebuild_history_from_wal(from_date date, to_date date) RETURNS bigint
+CREATE FUNCTION @extschema@.cfp_rebuild_history_from_wal(from_date date, to_date date,
+	include_forgotten boolean DEFAULT false) RETURNS bigint
 	AS 'MODULE_PATHNAME', 'cfp_rebuild_history_from_wal_range' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
-COMMENT ON FUNCTION @extschema@.cfp_rebuild_history_from_wal(date, date)
+COMMENT ON FUNCTION @extschema@.cfp_rebuild_history_from_wal(date, date, boolean)
 	IS 'the same for all dates from the first to the last that have day files';
 
 CREATE FUNCTION @extschema@.cfp_rebuild_latest_from_history() RETURNS bigint
@@ -580,7 +698,7 @@ COMMENT ON FUNCTION @extschema@.cfp_rebuild_latest_from_history()
 	IS 'bring storage_latest up to the newest records of storage_history; returns the number of rows changed';
 
 REVOKE ALL ON FUNCTION @extschema@.cfp_read_wal(date), @extschema@.cfp_wal_files_rows(),
-	@extschema@.cfp_rebuild_history_from_wal(date), @extschema@.cfp_rebuild_history_from_wal(date, date),
+	@extschema@.cfp_rebuild_history_from_wal(date), @extschema@.cfp_rebuild_history_from_wal(date, date, boolean),
 	@extschema@.cfp_rebuild_latest_from_history() FROM PUBLIC;
 REVOKE ALL ON @extschema@.cfp_wal_files FROM PUBLIC;
 
@@ -596,7 +714,7 @@ CREATE FUNCTION @extschema@.cfp_stat_row(
 	OUT table_reads_hand_change bigint, OUT table_reads_recovery bigint,
 	OUT table_reads_other bigint,
 	OUT loads bigint, OUT evictions bigint,
-	OUT cache_size bigint, OUT cache_used bigint,
+	OUT cache_size bigint, OUT cache_used bigint, OUT cache_largest_free bigint,
 	OUT cached_collections bigint, OUT cached_bytes bigint,
 	OUT unflushed_records bigint, OUT unflushed_since timestamptz, OUT dirty_items bigint,
 	OUT progress_done bigint, OUT progress_total bigint,
@@ -620,6 +738,11 @@ CREATE FUNCTION @extschema@.cfp_stat_job_row(
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION @extschema@.cfp_stat_job_row() IS 'what cfp_stat_progress shows of the job worker';
 
+CREATE FUNCTION @extschema@.cfp_stat_reset() RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION @extschema@.cfp_stat_reset() IS 'the counters of cfp_stat begin anew, for this database';
+REVOKE ALL ON FUNCTION @extschema@.cfp_stat_reset() FROM PUBLIC;
+
 CREATE VIEW @extschema@.cfp_stat AS
 SELECT s.worker_pid, s.worker_state,
 	@extschema@.cfp_next_end_of_day(pg_catalog.clock_timestamp()) AS next_end_of_day,
@@ -628,7 +751,8 @@ SELECT s.worker_pid, s.worker_state,
 	s.stores, s.gets, s.hits, s.misses,
 	s.table_reads_serializable, s.table_reads_old_snapshot, s.table_reads_pruned, s.table_reads_bypassed,
 	s.table_reads_hand_change, s.table_reads_recovery, s.table_reads_other,
-	s.loads, s.evictions, s.cache_size, s.cache_used, s.cached_collections, s.cached_bytes,
+	s.loads, s.evictions, s.cache_size, s.cache_used, s.cache_largest_free,
+	s.cached_collections, s.cached_bytes,
 	s.unflushed_records, pg_catalog.clock_timestamp() - s.unflushed_since AS unflushed_age, s.dirty_items,
 	s.last_flush, s.last_fold, s.last_error, s.last_error_at,
 	s.wal_behind, s.wal_error, s.wal_error_at, s.stats_reset
@@ -654,6 +778,7 @@ COMMENT ON COLUMN @extschema@.cfp_stat.loads IS 'collections loaded into the cac
 COMMENT ON COLUMN @extschema@.cfp_stat.evictions IS 'collections dropped to make room';
 COMMENT ON COLUMN @extschema@.cfp_stat.cache_size IS 'cfp.cache_size in bytes';
 COMMENT ON COLUMN @extschema@.cfp_stat.cache_used IS 'bytes of it in use, by all databases';
+COMMENT ON COLUMN @extschema@.cfp_stat.cache_largest_free IS 'the largest piece of it that is free, in bytes';
 COMMENT ON COLUMN @extschema@.cfp_stat.cached_collections IS 'collections of this database in the cache';
 COMMENT ON COLUMN @extschema@.cfp_stat.cached_bytes IS 'bytes they use';
 COMMENT ON COLUMN @extschema@.cfp_stat.unflushed_records IS 'committed records the worker has not flushed yet';

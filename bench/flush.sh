@@ -17,7 +17,7 @@ for sync in on off; do
 	load=$!
 	section "flush: backlog in $seconds s of stores by 8 clients, synchronous_commit = $sync" 'records'
 	start=$EPOCHREALTIME
-	echo "\"synchronous_commit = $sync\"" >"$work/backlog_$sync"
+	echo "\"cfp, synchronous_commit = $sync\"" >"$work/backlog_$sync"
 	while kill -0 $load 2>/dev/null; do
 		backlog=$(query "$db" 'SELECT unflushed_records FROM cfp_stat')
 		sample backlog "$backlog" -
@@ -41,4 +41,4 @@ for sync in on off; do
 done
 
 { cat "$work/backlog_on"; printf '\n\n'; cat "$work/backlog_off"; } >"$work/backlog"
-lines backlog "Records not flushed yet, under stores by 8 clients" seconds records "$work/backlog"
+lines backlog "Records not flushed yet, under stores by 8 clients" seconds records "$work/backlog" 'set xrange [0:*]'

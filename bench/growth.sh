@@ -118,21 +118,21 @@ for size in "${growth_sizes[@]}"; do
 	drop_database "growth_$size"
 done
 
-# growth WHAT TITLE UNIT DURABILITY [MOST]
+# growth WHAT LINE TITLE UNIT DURABILITY [MOST]
 growth()
 {
 	local least="${growth_sizes[0]} rows" most="${growth_sizes[-1]} rows" base size value
 
-	section "growth: $2" "$3"
+	section "growth: $3" "$4"
 	rm -f "$work/latency"
 	while read -r size value; do
-		sample "$size rows" "$value" "$4"
+		sample "$size rows" "$value" "$5"
 	done <"$work/growth.$1"
 	table
-	ratio "$most" "$least" ${5:+most "$5"}
+	ratio "$most" "$least" ${6:+most "$6"}
 	base=$(median "$least")
 	{
-		echo "\"${1/_/, }\""
+		echo "\"$2\""
 		for size in "${growth_sizes[@]}"; do
 			echo "$size $(median "$size rows")" | awk -v base="$base" '{ print $1, $2 / base }'
 		done
@@ -145,14 +145,14 @@ grown()
 	tail -n 1 "$work/growth.$1.line" | cut -d' ' -f2
 }
 
-growth store 'a store, each committed, in a loop' µs 'not waited for, 0.6 s may be lost' 1.2
-growth INSERT 'an INSERT into a plain table, each committed, in a loop' µs 'not waited for, 0.6 s may be lost'
+growth store cfp_store 'a store, each committed, in a loop' µs 'not waited for, 0.6 s may be lost' 1.2
+growth INSERT INSERT 'an INSERT into a plain table, each committed, in a loop' µs 'not waited for, 0.6 s may be lost'
 verdict 'growth of a store / growth of an INSERT' "$(grown store)" "$(grown INSERT)" most 1.1
-growth get 'a get, in a loop of SQL that makes the names' ns - 1.2
-growth flush 'a flush of 10,000 records' ms 'fsync at commit' 1.5
-growth fold 'a fold of 10,000 dirty items' ms 'fsync at commit' 1.5
-growth load 'loading collections of 100 items, all folded' 'µs a collection' - 1.5
-growth load_dirty 'loading collections of 100 items, none folded' 'µs a collection' -
+growth get cfp_get 'a get, in a loop of SQL that makes the names' ns - 1.2
+growth flush cfp_flush 'a flush of 10,000 records' ms 'fsync at commit' 1.5
+growth fold cfp_fold 'a fold of 10,000 dirty items' ms 'fsync at commit' 1.5
+growth load 'cfp_warm, folded' 'loading collections of 100 items, all folded' 'µs a collection' - 1.5
+growth load_dirty 'cfp_warm, not folded' 'loading collections of 100 items, none folded' 'µs a collection' -
 for name in store INSERT get flush fold load load_dirty; do
 	[ $name = store ] || printf '\n\n'
 	cat "$work/growth.$name.line"

@@ -35,7 +35,7 @@ bench_start()
 	trap 'exit 130' INT TERM
 
 	test/install-tree "$work/tree"
-	find_pg_config
+	require_pg_config
 	mkdir "$work/floor"
 	cp "$bench"/floor/* "$work/floor"
 	make -s -C "$work/floor" PG_CONFIG="$PG_CONFIG" >&2
@@ -271,6 +271,18 @@ durability()
 	esac
 }
 
+# set_durability on|off: sides have this synchronous_commit; sets appendfsync and
+# synchronous, what is worth the same in Redis and SQLite.
+set_durability()
+{
+	export PGOPTIONS="-c synchronous_commit=$1"
+	if [ "$1" = on ]; then
+		appendfsync=always synchronous=full
+	else
+		appendfsync=everysec synchronous=normal
+	fi
+}
+
 # sample SIDE VALUE [DURABILITY]: with the latencies that clients() left, if any.
 sample()
 {
@@ -373,54 +385,6 @@ verdict()
 	}' | tee -a "$work/verdicts.$db"
 }
 
-# lines NAME TITLE X Y FILE [gnuplot commands]: a plot of FILE's series into
-# results/NAME.svg.  A series is a line with its name in quotes, and lines with
-# x and y; two empty lines end it.
-lines()
-{
-	gnuplot <<-GNUPLOT
-		set terminal svg size 720,400 font "sans,12" background "white"
-		set output "$results/$1.svg"
-		set title "$2" noenhanced
-		set xlabel "$3" noenhanced
-		set ylabel "$4" noenhanced
-		set key outside bottom center horizontal noenhanced
-		set grid
-		set yrange [0:*]
-		${6:-}
-		stats "$5" using 2 nooutput
-		plot for [i = 0:STATS_blocks - 1] "$5" index i using 1:2 with linespoints linewidth 2 pointsize 0.4 title columnheader(1)
-	GNUPLOT
-	printf '\n![%s](%s.svg)\n' "$2" "$1" >>"$work/report.$db"
-}
-
-# bars NAME: the section's medians, with least and most, into results/NAME.svg.
-bars()
-{
-	local side
-
-	for side in "${sides[@]}"; do
-		printf '"%s" %s\n' "$side" "$(middle "$side")"
-	done >"$work/bars"
-	gnuplot <<-GNUPLOT
-		set terminal svg size 720,$((110 + 28 * ${#sides[@]})) font "sans,12" background "white"
-		set output "$results/$1.svg"
-		set title "$title" noenhanced
-		set xlabel "$unit" noenhanced
-		set ytics noenhanced
-		set xrange [0:*]
-		set yrange [${#sides[@]} - 0.4:-0.6]
-		set grid xtics
-		set xtics format "%.0s%c"
-		set style fill solid 0.6
-		unset key
-		cd "$work"
-		plot "bars" using (0):0:(0):2:(\$0 - 0.35):(\$0 + 0.35):ytic(1) with boxxyerror, \
-			"" using 2:0:3:4 with xerrorbars linecolor "black" pointtype 0
-	GNUPLOT
-	printf '\n![%s](%s.svg)\n' "$title" "$1" >>"$work/report.$db"
-}
-
 # All targets on the screen, and results/latest.md.
 bench_summary()
 {
@@ -460,6 +424,192 @@ bench_summary()
 		fi
 	} >"$results/latest.md"
 	printf '\n%s is written\n' "${results#"$cfp_top/"}/latest.md"
+}
+
+# ----------------------------------------------------------------- plots ----
+
+# class_of SIDE: which of the three a side, or a line of a plot, is: cfp, what
+# one would use instead, or a floor.  Nothing else says so.
+class_of()
+{
+	case $1 in
+		cfp | cfp[_,]*) echo cfp ;;
+		INSERT | upsert* | 'PostgreSQL alone' | 'SELECT data by primary key' | \
+			'SELECT by primary key, pipeline' | 'SELECT of 100 names' | 'the rows' | jsonb_object_agg | \
+			'stored text' | 'stored text, uncompressed' | Redis* | SQLite*) echo instead ;;
+		'C insert' | 'C insert, primary key only' | 'C insert of 100 rows' | 'nine constants to one C insert' | \
+			'WAL message' | 'SELECT 1' | 'constant of the same size' | 'text from C') echo floor ;;
+		*) die "\"$1\" has no class, and so no colour in a plot: class_of() in bench/lib.sh does not know it" ;;
+	esac
+}
+
+# What a legend calls them, and their colours: blue, orange and grey, which the
+# colour-blind can tell apart, too.  Bars have the first shade, lines of a class
+# take turns.
+classes=(cfp instead floor)
+declare -A class_title=([cfp]=cfp [instead]='what one would use instead' [floor]='floor: the least that PostgreSQL takes')
+declare -A class_shades=([cfp]='#0072b2 #56b4e9' [instead]='#e69f00 #a66f00' [floor]='#999999 #666666')
+
+# bars NAME: the section's medians, with least and most, into results/NAME.svg.
+bars()
+{
+	local side
+
+	for side in "${sides[@]}"; do
+		printf '"%s" %s\n' "$side" "$(middle "$side")"
+	done | plot_of "$1" bars "$title" "$unit"
+}
+
+# lines NAME TITLE X Y FILE [gnuplot commands]: a plot of FILE's series into
+# results/NAME.svg.  A series is a line with its name in quotes, and lines with
+# x and y; two empty lines end it.
+lines()
+{
+	plot_of "$1" lines "$2" "$3" "$4" "${6:-}" <"$5"
+}
+
+# plot_of NAME KIND TITLE ...: keeps what it reads as results/NAME.dat, below
+# its other arguments, and draws it.
+plot_of()
+{
+	{
+		printf '# %s\n' "${@:2}"
+		cat
+	} >"$results/$1.dat"
+	plot "$results/$1.dat"
+	printf '\n![%s](%s.svg)\n' "$3" "$1" >>"$work/report.$db"
+}
+
+# plot FILE.dat: draws FILE.svg.
+plot()
+{
+	local file=${1##*/} name class script
+	local -a head names of=() # of: the class of each of names
+
+	mapfile -t head < <(sed -n 's/^# //p' "$1")
+	mapfile -t names < <(sed -n 's/^"\([^"]*\)".*/\1/p' "$1")
+	for name in "${names[@]}"; do
+		class=$(class_of "$name")
+		of+=("$class")
+	done
+	# from there, so that no path of the machine gets into the plot
+	script=$(cd "${1%/*}" && "draw_${head[0]}")
+	(cd "${1%/*}" && gnuplot <<<"$script")
+}
+
+# drawing HEIGHT LEFT BELOW: what both kinds begin with: title, legend, and the
+# place of the axes, all in pixels, a letter taken for 7.  Title and legend are
+# over the whole width, where gnuplot would give them that of the axes.
+drawing()
+{
+	local class x=720 shown=()
+
+	for class in "${classes[@]}"; do
+		[[ " ${of[*]} " == *" $class "* ]] || continue
+		shown+=("$class")
+		x=$((x - 48 - 7 * ${#class_title[$class]}))
+	done
+	cat <<-GNUPLOT
+		set terminal svg size 720,$1 font "sans,12" background "white"
+		set output "${file%.dat}.svg"
+		x(pixels) = pixels / 720.0
+		y(pixels) = 1 - pixels / $1.0
+		set label "${head[1]}" at screen 0.5, screen y(18) center noenhanced
+		set lmargin at screen x($2)
+		set rmargin at screen x(692)
+		set tmargin at screen y(64)
+		set bmargin at screen y($1 - $3)
+		set xlabel "${head[2]}" noenhanced
+		set border 3 linecolor "#666666"
+		set tics nomirror noenhanced textcolor "black"
+		set grid linecolor "#bbbbbb"
+	GNUPLOT
+	x=$((x / 2 + 12))
+	for class in "${shown[@]}"; do
+		cat <<-GNUPLOT
+			set object rectangle from screen x($x), screen y(37) to screen x($((x + 18))), screen y(47) \\
+				fillstyle solid noborder fillcolor "${class_shades[$class]% *}"
+			set label "${class_title[$class]}" at screen x($((x + 24))), screen y(42) left noenhanced
+		GNUPLOT
+		x=$((x + 48 + 7 * ${#class_title[$class]}))
+	done
+}
+
+# The length of the longest name.
+longest()
+{
+	local longest=0 name
+
+	for name in "${names[@]}"; do
+		longest=$((${#name} > longest ? ${#name} : longest))
+	done
+	echo $longest
+}
+
+# A bar a side, from the top, in the colour of its class.
+draw_bars()
+{
+	local class colours=''
+
+	for class in "${of[@]}"; do
+		class=${class_shades[$class]% *}
+		colours+=${colours:+, }0x${class#\#}
+	done
+	drawing $((120 + 26 * ${#names[@]})) $((28 + 7 * $(longest))) 52
+	cat <<-GNUPLOT
+		unset key
+		set xrange [0:*]
+		set yrange [${#names[@]} - 0.4:-0.6]
+		set grid xtics noytics
+		set xtics format "%.0s%c"
+		set ytics scale 0
+		set style fill solid noborder
+		array colours[${#names[@]}] = [$colours]
+		plot "$file" using (0):0:(0):2:(\$0 - 0.35):(\$0 + 0.35):(colours[int(\$0) + 1]):ytic(1) \\
+				with boxxyerror linecolor rgb variable, \\
+			"" using 2:0:3:4 with xerrorbars linecolor "black" pointtype 0
+	GNUPLOT
+}
+
+# A line a series, in a shade of its class, with dashes and points of its own;
+# which is which stands below, class by class.
+draw_lines()
+{
+	local class i n=0 of_class x y line point points cell columns key what=''
+	local -a shades
+
+	points=$(grep -c '^[0-9]' "$file")
+	cell=$((64 + 7 * $(longest)))
+	columns=$((640 / cell))
+	key=$((18 * ((${#names[@]} + columns - 1) / columns)))
+	drawing $((412 + key)) 90 $((68 + key))
+	for class in "${classes[@]}"; do
+		read -ra shades <<<"${class_shades[$class]}"
+		of_class=0
+		for i in "${!names[@]}"; do
+			[ "${of[i]}" = "$class" ] || continue
+			x=$((64 + cell * (n % columns))) y=$((412 + 18 * (n / columns)))
+			line="linewidth 2 dashtype $((of_class / 2 + 1)) linecolor \"${shades[of_class % 2]}\""
+			point="pointtype $((5 + 2 * (n % 6))) pointsize 0.6"
+			cat <<-GNUPLOT
+				set arrow from screen x($x), screen y($y) to screen x($((x + 40))), screen y($y) nohead $line
+				set label "" at screen x($((x + 20))), screen y($y) point $point linecolor "${shades[of_class % 2]}"
+				set label "${names[i]}" at screen x($((x + 46))), screen y($y) left noenhanced
+			GNUPLOT
+			# some of its points, where there are many
+			what+="${what:+, }\"$file\" index $i using 1:2 with linespoints $line $point"
+			what+=" pointinterval $((points / ${#names[@]} / 12 + 1))"
+			n=$((n + 1)) of_class=$((of_class + 1))
+		done
+	done
+	cat <<-GNUPLOT
+		unset key
+		set ylabel "${head[3]}" noenhanced
+		set yrange [0:*]
+		set autoscale xfix
+		${head[4]-}
+		plot $what
+	GNUPLOT
 }
 
 # ----------------------------------------------------------------- Redis ----

@@ -29,8 +29,8 @@ side()
 # redis_side SIDE KIND DEPTH
 redis_side()
 {
-	sample "$1" "$(redis_clients $appendfsync "$2" 8 "$3" | awk '{ print $1 * 100 }')" \
-		"$(redis_durability $appendfsync)"
+	sample "$1" "$(redis_clients "$appendfsync" "$2" 8 "$3" | awk '{ print $1 * 100 }')" \
+		"$(redis_durability "$appendfsync")"
 }
 
 fill
@@ -60,15 +60,10 @@ base=0
 syncs=(on off)
 [ ! "$QUICK" ] || syncs=(on)
 for sync in "${syncs[@]}"; do
-	if [ "$sync" = on ]; then
-		appendfsync=always synchronous=full
-	else
-		appendfsync=everysec synchronous=normal
-	fi
-	redis_start $appendfsync
-	redis_fill $appendfsync 100 100
-	sqlite_fill $synchronous
-	export PGOPTIONS="-c synchronous_commit=$sync"
+	set_durability "$sync"
+	redis_start "$appendfsync"
+	redis_fill "$appendfsync" 100 100
+	sqlite_fill "$synchronous"
 	section "many: 100 items stored at once, 8 clients, synchronous_commit = $sync" 'items a second'
 	for ((round = 1; round <= rounds; round++)); do
 		side 'cfp_store_many' many_cfp -D items="$items"
@@ -82,8 +77,8 @@ for sync in "${syncs[@]}"; do
 		redis_side 'Redis HSET of 100 fields' hset_many 1
 		side 'cfp_store, transaction' "$work/transaction_cfp.sql"
 		side 'upsert with history, transaction' "$work/transaction_upsert.sql"
-		sample 'SQLite, transaction' "$(sqlite_clients $synchronous many 8 | awk '{ print $1 * 100 }')" \
-			"$(sqlite_durability $synchronous)"
+		sample 'SQLite, transaction' "$(sqlite_clients "$synchronous" many 8 | awk '{ print $1 * 100 }')" \
+			"$(sqlite_durability "$synchronous")"
 		side 'cfp_store, pipeline' "$work/pipeline_cfp.sql"
 		side 'upsert with history, pipeline' "$work/pipeline_upsert.sql"
 		redis_side 'Redis SET, pipeline' set 100

@@ -9,15 +9,10 @@ query "$db" 'SELECT cfp_fold()' >/dev/null
 
 base=0
 for sync in on off; do
-	if [ $sync = on ]; then
-		appendfsync=always synchronous=full
-	else
-		appendfsync=everysec synchronous=normal
-	fi
-	redis_start $appendfsync
-	redis_items $appendfsync 10000
-	sqlite_fill $synchronous
-	export PGOPTIONS="-c synchronous_commit=$sync"
+	set_durability $sync
+	redis_start "$appendfsync"
+	redis_items "$appendfsync" 10000
+	sqlite_fill "$synchronous"
 	section "mixed: 90 % get, 10 % store, 8 clients, synchronous_commit = $sync" 'a second'
 	for ((round = 1; round <= rounds; round++)); do
 		settle "$db"
@@ -29,8 +24,8 @@ for sync in on off; do
 		base=$((base + 50000 * seconds))
 		sample 'nine constants to one C insert' "$(clients "$db" 'zipf_constant@9 floor_insert@1' 8 \
 			-D table=plain_history -D base=$base -D n=0)"
-		sample Redis "$(redis_clients $appendfsync mixed 8)" "$(redis_durability $appendfsync)"
-		sample SQLite "$(sqlite_clients $synchronous mixed 8)" "$(sqlite_durability $synchronous)"
+		sample Redis "$(redis_clients "$appendfsync" mixed 8)" "$(redis_durability "$appendfsync")"
+		sample SQLite "$(sqlite_clients "$synchronous" mixed 8)" "$(sqlite_durability "$synchronous")"
 	done
 	redis_stop
 	table

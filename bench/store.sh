@@ -21,18 +21,13 @@ side()
 }
 
 for sync in on off; do
-	if [ $sync = on ]; then
-		appendfsync=always synchronous=full
-	else
-		appendfsync=everysec synchronous=normal
-	fi
-	redis_start $appendfsync
-	redis_fill $appendfsync 100 100
-	sqlite_fill $synchronous
+	set_durability $sync
+	redis_start "$appendfsync"
+	redis_fill "$appendfsync" 100 100
+	sqlite_fill "$synchronous"
 	for n in "${client_counts[@]}"; do
 		who="$n clients"
 		[ "$n" != 1 ] || who='1 client'
-		export PGOPTIONS="-c synchronous_commit=$sync"
 		section "store: one a transaction, $who, synchronous_commit = $sync" 'a second'
 		for ((round = 1; round <= rounds; round++)); do
 			side cfp_store cfp_store
@@ -47,10 +42,10 @@ for sync in on off; do
 				side 'C insert, primary key only' floor_insert -D table=key_only_history
 				side 'WAL message' wal_message -D payload="$payload"
 			fi
-			sample 'Redis SET' "$(redis_clients $appendfsync set "$n")" "$(redis_durability $appendfsync)"
-			sample 'Redis HSET' "$(redis_clients $appendfsync hset "$n")" "$(redis_durability $appendfsync)"
-			sample 'SQLite upsert with history' "$(sqlite_clients $synchronous store "$n")" \
-				"$(sqlite_durability $synchronous)"
+			sample 'Redis SET' "$(redis_clients "$appendfsync" set "$n")" "$(redis_durability "$appendfsync")"
+			sample 'Redis HSET' "$(redis_clients "$appendfsync" hset "$n")" "$(redis_durability "$appendfsync")"
+			sample 'SQLite upsert with history' "$(sqlite_clients "$synchronous" store "$n")" \
+				"$(sqlite_durability "$synchronous")"
 		done
 		table
 		ratio cfp_store 'upsert, audit trigger'

@@ -1,4 +1,9 @@
 BEGIN;
 SELECT cfp_store('show 42', '{"row": "A", "status": "taken"}', 'A3', 'seats', 'Anna', username => 'anna', expected_version => 0);
-SELECT 'Anna looks for her credit card' AS now, pg_sleep(1.5);
+-- Anna looks for her credit card.
+DO $$ BEGIN
+	WHILE cfp_get('show 42', 'credit card', 'found') IS NULL LOOP
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+END $$;
 COMMIT;

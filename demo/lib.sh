@@ -9,7 +9,7 @@ start_cluster()
 {
 	"$cfp_top/test/install-packages"
 	clean_environment
-	find_pg_config || die "no PostgreSQL server with PGXS found"
+	require_pg_config
 	work=$(make_work_dir)
 	trap remove_cluster EXIT
 	trap 'exit 130' INT

@@ -35,7 +35,7 @@ FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'cfp'::regnamespace AND c.relkind IN ('r', 'v')
 GROUP BY 1, 2 ORDER BY 1 \g (format=unaligned)
 
-SELECT indexrelid::regclass, pg_get_indexdef(indexrelid)
+SELECT indexrelid::regclass::text COLLATE "C" AS index, pg_get_indexdef(indexrelid)
 FROM pg_index WHERE indrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'cfp'::regnamespace)
 ORDER BY 1;
 
@@ -140,5 +140,8 @@ BEGIN;
 DROP INDEX cfp.storage_history_txid;
 SELECT pg_temp.error($$SELECT cfp.cfp_get('k')$$);
 ROLLBACK;
+-- a crash would empty it
+SELECT name, split_part(pg_temp.error(format('ALTER TABLE cfp.%I SET UNLOGGED; SELECT cfp.cfp_store(''k'', ''{}'')', name)), E'\n', 1) AS error
+FROM unnest(ARRAY['storage_history', 'storage_latest', 'storage_dirty', 'storage_floors', 'storage_days', 'cfp_state', 'cfp_pruned', 'cfp_forgotten']) name;
 SELECT pg_temp.error($$DROP TABLE cfp.storage_latest$$);
 SELECT cfp.cfp_get_data('k');

@@ -25,7 +25,7 @@ SELECT pg_temp.counted();
 
 SELECT cfp.cfp_flush() >= 0 AS flushed;
 SELECT worker_pid IS NOT NULL AS worker, worker_state IN ('idle', 'flushing') AS state, next_end_of_day > now() AS next, last_closed_date < now() AS closed,
-	cache_size, cache_used > 0 AS used, cached_collections > 0 AS collections, cached_bytes > 0 AS bytes,
+	cache_size, cache_used > 0 AS used, cache_used + cache_largest_free <= cache_size AS free, cached_collections > 0 AS collections, cached_bytes > 0 AS bytes,
 	unflushed_records, unflushed_age, dirty_items >= 3 AS dirty, last_flush IS NOT NULL AS flushed,
 	(last_error IS NULL) = (last_error_at IS NULL) AS error, wal_behind, wal_error, wal_error_at, stats_reset < now() AS reset
 FROM cfp.cfp_stat;
@@ -51,3 +51,22 @@ SELECT count(*) = (SELECT count(*) FROM cfp.cfp_stat_collections) AS same_rows F
 -- no job runs; day files may be empty, where the extension went during its first flush
 SELECT worker_pid, job, progress_done, progress_total FROM cfp.cfp_stat_job_row();
 SELECT count(*) FROM cfp.cfp_wal_files_rows() WHERE date IS NULL OR file !~ '^wal_[0-9]{6}\.jsonl$' OR records NOT BETWEEN 0 AND bytes;
+
+-- a get is counted once, whatever its etag is; warming is no get
+TRUNCATE before;
+INSERT INTO before SELECT * FROM cfp.cfp_stat;
+SELECT cfp.cfp_warm('stat', 'c');
+SELECT pg_temp.counted();
+SELECT cfp.cfp_get_collection_json('stat', 'c', '0000000000000000') IS NOT NULL AS stale;
+SELECT pg_temp.counted();
+SELECT cfp.cfp_get_collection_json('stat', 'c', cfp.cfp_get_collection_json('stat', 'c')::json ->> 'etag') IS NULL AS same;
+SELECT pg_temp.counted();
+
+-- the counters begin anew; those of this transaction as well
+SELECT stats_reset AS reset_before FROM cfp.cfp_stat \gset
+SELECT stores > 0 AS stores, gets > 0 AS gets, loads > 0 AS loads FROM cfp.cfp_stat;
+SELECT cfp.cfp_get_value('stat', 'i1', 'c'), cfp.cfp_stat_reset();
+SELECT stores, gets, hits, misses, loads, evictions, table_reads_serializable, stats_reset > :'reset_before' AS reset FROM cfp.cfp_stat;
+SELECT cfp.cfp_get_value('stat', 'i1', 'c');
+SELECT stores, gets FROM cfp.cfp_stat;
+SELECT has_function_privilege('public', 'cfp.cfp_stat_reset()', 'EXECUTE');

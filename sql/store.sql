@@ -117,6 +117,12 @@ SELECT cfp.cfp_store('special', '{}', 'ends', ts => '294276-12-31 23:59:59.99999
 SELECT version, timestamp FROM cfp.cfp_history('special', 'ends');
 SELECT r->>'timestamp' FROM cfp.cfp_get('special', 'ends') r;
 -- one that cannot be converted names the field; nothing is stored
+-- among any number of keys, longer and shorter ones
+SELECT count(cfp.cfp_store('special keys', (SELECT coalesce(jsonb_object_agg(repeat('k', i % 17) || i, i), '{}') FROM generate_series(1, n) i) ||
+	jsonb_build_object('status', 's' || n, 'status_int', n, 'username', 'u' || n, 'timestamp', '2026-01-01 00:00:00+00'), n::text)) FROM generate_series(0, 80) n;
+SELECT count(*), bool_and(status = 's' || item_name AND status_int = item_name::int AND username = 'u' || item_name AND timestamp = '2026-01-01 00:00:00+00') AS found
+FROM cfp.cfp_items('special keys');
+SELECT cfp.cfp_delete_collection('special keys');
 SELECT pg_temp.error($$SELECT cfp.cfp_store('special', '{"timestamp": "soon"}', 'bad')$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store('special', '{"timestamp": 5}', 'bad')$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store('special', '{"timestamp": "2026-02-30"}', 'bad')$$);
@@ -148,6 +154,7 @@ SELECT pg_temp.error($$SELECT cfp.cfp_store('limit')$$);
 BEGIN READ ONLY;
 SELECT pg_temp.error($$SELECT cfp.cfp_store('k')$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_delete('store')$$);
+SELECT pg_temp.error($$SELECT cfp.cfp_store_many('k', '{"i": {}}')$$);
 SELECT cfp.cfp_get_data('data') IS NOT NULL AS readable;
 COMMIT;
 

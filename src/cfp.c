@@ -11,14 +11,20 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "cfp.h"
-#include "cache.h"
-#include "database.h"
-#include "instance_lock.h"
-#include "pending.h"
-#include "settings.h"
-#include "tables.h"
-#include "worker.h"
+#include "base/names.h"
+#include "base/preload.h"
+#include "base/settings.h"
+#include "base/waitpoint.h"
+#include "cache/descriptor.h"
+#include "files/instance_lock.h"
+#include "shared/database.h"
+#include "shared/requests.h"
+#include "store/commit.h"
+#include "tables/given_up.h"
+#include "tables/references.h"
+#include "tables/tables.h"
+#include "worker/aside.h"
+#include "worker/launcher.h"
 
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -28,8 +34,6 @@
 PG_MODULE_MAGIC;
 
 void		_PG_init(void);
-
-bool		cfp_preloaded = false;
 
 static shmem_request_hook_type previous_shmem_request_hook = NULL;
 static shmem_startup_hook_type previous_shmem_startup_hook = NULL;
@@ -41,8 +45,8 @@ request_shared_memory(void)
 		previous_shmem_request_hook();
 
 	RequestAddinShmemSpace(cfp_database_shmem_size());
+	RequestAddinShmemSpace(cfp_requests_shmem_size());
 	RequestAddinShmemSpace(cfp_cache_shmem_size());
-	RequestAddinShmemSpace(cfp_launcher_shmem_size());
 	RequestAddinShmemSpace(cfp_instance_lock_shmem_size());
 	RequestAddinShmemSpace(cfp_waitpoint_shmem_size());
 }
@@ -55,30 +59,22 @@ start_shared_memory(void)
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	cfp_database_shmem_init();
+	cfp_requests_shmem_init();
 	cfp_cache_shmem_init();
-	cfp_launcher_shmem_init();
 	cfp_instance_lock_shmem_init();
 	cfp_waitpoint_shmem_init();
 	LWLockRelease(AddinShmemInitLock);
 }
 
 void
-cfp_require_preload(void)
-{
-	if (cfp_preloaded)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("cfp must be loaded through shared_preload_libraries"),
-			 errhint("Add cfp to shared_preload_libraries in postgresql.conf and restart the server.")));
-}
-
-void
 _PG_init(void)
 {
+	cfp_waitpoint_init();
 	cfp_settings_init();
 	cfp_tables_init();
 	cfp_pending_init();
+	cfp_given_up_init();
+	cfp_references_init();
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;
@@ -88,5 +84,6 @@ _PG_init(void)
 	shmem_request_hook = request_shared_memory;
 	previous_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = start_shared_memory;
+	cfp_aside_init();
 	cfp_launcher_init();
 }

@@ -7,7 +7,9 @@ use FindBin;
 use lib $FindBin::RealBin;
 
 use CfpTest;
+use DBD::Pg qw(:async);
 use Test::More;
+use Time::HiRes qw(usleep);
 
 my $node = cfp_node('main');
 
@@ -27,6 +29,18 @@ SELECT cfp_store('k', '{}', 'i' || i, 'c', i) FROM generate_series(1, 50) i});
 	$node->safe_psql('loop', 'SELECT cfp_flush()') if $round % 4 == 1;
 	my ($state, $error) = sqlstate($node, 'postgres', 'DROP DATABASE loop');
 	is($state, '00000', "round $round: DROP DATABASE is not blocked") or diag($error);
+}
+
+# Has the launcher had a worker look at the database?
+sub wait_looked
+{
+	my ($database) = @_;
+
+	$node->poll_query_until($database, q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND backend_type LIKE 'cfp%'})
+	  or BAIL_OUT("a worker stays in $database");
+	$node->safe_psql($database, 'CREATE EXTENSION cfp');
+	wait_worker_public($database);
+	return;
 }
 
 sub wait_worker_public
@@ -109,6 +123,41 @@ is($node->safe_psql('tried', q{
 wait_worker_public('tried');
 is($node->safe_psql('tried', 'SELECT cfp_fold()'), '1', 'that store is folded');
 
+# What is rolled back to a savepoint, with the extension that it was stored into.
+foreach my $made ('DROP EXTENSION cfp; CREATE EXTENSION cfp;', '')
+{
+	is($node->safe_psql('tried', qq{
+		BEGIN;
+		SAVEPOINT s;
+		$made
+		SELECT cfp_store('k', '{}', 'i', 'c', 'never');
+		SELECT cfp_store('k', '{}', 'j', 'd', 'never');
+		ROLLBACK TO s;
+		SELECT cfp_store('k', '{}', 'i', 'c', 'second');
+		SELECT cfp_get_text('k', 'i', 'c'), cfp_get('k', 'j', 'd') IS NULL;
+		SAVEPOINT t;
+		SELECT cfp_store('k', '{}', 'i', 'c', 'never');
+		ROLLBACK TO t;
+		DROP EXTENSION cfp;
+		ROLLBACK TO t;
+		COMMIT;
+		SELECT cfp_get_text('k', 'i', 'c'), version, (SELECT max(version) FROM storage_history) FROM storage_current;
+		SELECT cfp_store('k', '{}', 'i', 'c', 'first')}),
+		$made ? "1\n1\n2\nsecond|t\n3\nsecond|2|2\n4" : "5\n1\n6\nsecond|t\n7\nsecond|6|6\n8", "rolled back to a savepoint: $made");
+}
+is($node->safe_psql('tried', q{
+	BEGIN;
+	SAVEPOINT s;
+	SELECT cfp_store('k', '{}', 'i', 'c', 'never');
+	ROLLBACK TO s;
+	DROP EXTENSION cfp;
+	CREATE EXTENSION cfp;
+	SELECT cfp_store('k', '{}', 'i', 'c', 'first');
+	COMMIT;
+	SELECT cfp_get_text('k', 'i', 'c'), version FROM storage_history}), "9\n1\nfirst|1", 'and before it is made anew');
+state_is($node, 'tried', q{BEGIN; SELECT cfp_store('k', '{}', 'i', 'c', 2); DROP EXTENSION cfp; CREATE EXTENSION cfp; SELECT cfp_store('k', '{}', 'i', 'c', 3)},
+	'55000', qr/has stored with the extension that it dropped/, 'what is not rolled back would be lost');
+
 # DROP EXTENSION while others use it, and again.
 my $user = connect_node($node, 'tried');
 is($user->selectrow_array(q{SELECT cfp_get_text('k', 'i', 'c')}), 'first', 'a session uses the extension');
@@ -131,6 +180,25 @@ $node->poll_query_until('postgres',
 	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'tried' AND backend_type LIKE 'cfp%'})
   or fail('the worker leaves a database without the extension');
 
+# A database that an interrupted DROP DATABASE has left: no worker tries it.
+$node->safe_psql('postgres', q{CREATE DATABASE broken ALLOW_CONNECTIONS false; UPDATE pg_database SET datconnlimit = -2, datallowconn = true WHERE datname = 'broken'});
+$node->safe_psql('postgres', 'CREATE DATABASE other');
+wait_looked('other');
+$node->safe_psql('postgres', 'DROP DATABASE other');
+$node->safe_psql('postgres', 'DROP DATABASE broken');
+
+# A job whose database goes before its worker has connected: at any time of it.
+foreach my $round (1 .. 12)
+{
+	$node->safe_psql('postgres', 'CREATE DATABASE loop');
+	$node->safe_psql('loop', q{CREATE EXTENSION cfp; SELECT cfp_store('k', '{}', 'i', 'c', 1)});
+	wait_worker_public('loop');
+	my $job = connect_node($node, 'loop', pg_server_prepare => 0);
+	$job->do('SELECT cfp_rebuild_latest_from_history()', { pg_async => PG_ASYNC });
+	usleep(1000 * $round);
+	$node->safe_psql('postgres', 'DROP DATABASE loop WITH (FORCE)');
+}
+
 # The first database never noticed.
 seen_ok($node, 'another database agrees');
 is($node->safe_psql('postgres', q{SELECT cfp_get_value('k', 'i', 'c')}), '1', 'another database has its data');
@@ -139,6 +207,6 @@ $node->stop;
 log_ok(
 	$node,
 	qr/ERROR:  database "copy" is being accessed by other users/,
-	qr/ERROR:  function cfp_get(?:_text)?\(/,
-	qr/FATAL:  database "(?:loop|renamed|copy)" does not exist/);
+	qr/ERROR:  this transaction has stored with the extension that it dropped/,
+	qr/ERROR:  function cfp_get(?:_text)?\(/);
 done_testing();

@@ -24,7 +24,9 @@ SELECT cfp_store('types', '{}', 'float', 'c', 0.1::float8), cfp_store('types', '
 	cfp_store('types', '{}', 'text', 'c', E'tab\t line\n back\\slash \\N'), cfp_store('types', '{"status": "x", "status_int": 3}', 'none', 'c');
 SELECT cfp_store(E'k"''\\\n:', '{}', E'i"''\\\n\t;', E'c{},"''', E'v\u00e9\U0001F600');
 SELECT cfp_delete('k1', 'item5', 'c1');
+SELECT cfp_store('gone', '{}', 'pruned', 'c'), cfp_store('gone', '{}', 'there', 'c'), cfp_delete('gone', 'pruned', 'c');
 SELECT cfp_fold();
+SELECT cfp_prune_history('infinity', key => 'gone');
 SELECT cfp_store('k1', '{"late": 1}', 'item' || n, 'c1', n + 0.5) FROM generate_series(1, 20, 3) n;
 SELECT cfp_delete('k2', 'item7', 'c2');
 SELECT cfp_flush();
@@ -54,10 +56,13 @@ sub restored_ok
 	seen_ok($target, "$how: all agree at once", $database);
 
 	wait_worker($target, $database);
-	is($target->safe_psql($database, q{
+	# Where an item was pruned whole, what comes by hand may be of it, and goes
+	# on above what was pruned.
+	like($target->safe_psql($database, q{
 		SELECT cfp_store('k1', '{}', 'item1', 'c1', 'goes on'), cfp_store('k1', '{}', 'item5', 'c1', 'goes on'),
-			cfp_store('k3', '{}', 'item1', 'c3', 'goes on'), cfp_store('k9', '{}', 'newer', 'c9')}),
-		'3|3|3|1', "$how: versions go on");
+			cfp_store('k3', '{}', 'item1', 'c3', 'goes on'), cfp_store('k9', '{}', 'newer', 'c9'),
+			cfp_store('gone', '{}', 'pruned', 'c'), cfp_store('gone', '{}', 'there', 'c')}),
+		qr/\A3\|3\|3\|1\|3\|[23]\z/, "$how: versions go on");
 	seen_ok($target, "$how: all agree after stores", $database);
 
 	$target->poll_query_until($database, q{
@@ -124,6 +129,81 @@ command_ok([ 'pg_restore', @to, '-e', '-d', 'again', "$dir/again" ], 'restore of
 $target->safe_psql('postgres', 'ALTER DATABASE again SET search_path = public, cfp');
 is($target->safe_psql('again', $current), $wanted, 'dumped twice: storage_current equals the source');
 is($target->safe_psql('again', $history), $wanted_history, 'dumped twice: storage_history equals the source');
+
+# Days of the database that was dumped: closed long ago, and one whose close was
+# going on.  They close nothing where they are restored, in whatever pieces.
+$source->safe_psql('postgres', q{
+DELETE FROM storage_days;
+INSERT INTO storage_days (date, started, finished, records, items_folded, backup_bytes)
+	VALUES (current_date - 331, now() - interval '330 days', now() - interval '330 days', 1, 1, 1);
+INSERT INTO storage_days (date, started, records) VALUES (current_date - 330, now() - interval '329 days', 1)});
+$wanted = $source->safe_psql('postgres', $current);
+$wanted_history = $source->safe_psql('postgres', $history);
+command_ok([ 'pg_dump', @from, '-Fc', '-f', "$dir/old", 'postgres' ], 'pg_dump, with days of long ago');
+my %pieces = (history => '', latest => '', rest => '');
+foreach my $entry (split /^/, (run_command([ 'pg_restore', '-l', "$dir/old" ]))[0])
+{
+	my ($table) = $entry =~ /TABLE DATA cfp storage_(history|latest)/;
+	$pieces{ $table // 'rest' } .= $entry;
+}
+append_to_file("$dir/$_.list", $pieces{$_}) foreach keys %pieces;
+
+sub restore_piece
+{
+	my ($database, $piece) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return command_ok([ 'pg_restore', @to, '--single-transaction', '-L', "$dir/$piece.list", '-d', $database, "$dir/old" ],
+		"$database: $piece restored");
+}
+
+# As they were dumped, but for the one that will never go on.
+sub days_ok
+{
+	my ($database, $what) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	$target->safe_psql($database, 'SELECT cfp.cfp_flush(); SELECT cfp.cfp_flush()');
+	return is(
+		$target->safe_psql($database, q{
+SELECT string_agg(concat_ws(' ', current_date - date, backup_bytes, items_folded, error), ', ' ORDER BY date) FROM cfp.storage_days}),
+		'331 1 1, 330 restored: its close had begun in the database that was dumped', "$database: $what");
+}
+
+foreach my $database ('pieces', 'midway')
+{
+	$target->safe_psql('postgres', "CREATE DATABASE $database");
+	restore_piece($database, 'rest');
+	$target->safe_psql('postgres', "ALTER DATABASE $database SET search_path = public, cfp");
+	wait_worker($target, $database);
+	days_ok($database, 'restored days close nothing');
+	is($target->safe_psql($database, q{SELECT next_end_of_day > now(), next_end_of_day < now() + interval '3 days' FROM cfp_stat}),
+		't|t', "$database: the days begin today");
+}
+restore_piece('pieces', 'history');
+days_ok('pieces', 'nor does the history');
+restore_piece('pieces', 'latest');
+days_ok('pieces', 'nor does latest');
+is(join(' ', glob($target->data_dir . '/cfp/*_pieces/*/manifest.json')), '', 'no backup was made of it');
+restored_ok('pieces', 'in pieces');
+
+# The end of a day comes in the middle of a restore: its close waits.
+my $restoring = connect_node($target, 'midway');
+$restoring->begin_work;
+$restoring->do(q{INSERT INTO storage_history (key, collection_name, item_name, data, updated_at, version) VALUES ('midway', '', '', '{}', now(), 1)});
+my $worker = $target->safe_psql('midway', q{
+UPDATE cfp_state SET date = date - 1 WHERE name = 'day';
+SELECT worker_pid FROM cfp_stat, LATERAL (SELECT pg_terminate_backend(worker_pid)) t});
+$target->poll_query_until('midway', "SELECT coalesce(worker_pid, $worker) <> $worker FROM cfp_stat");
+wait_worker($target, 'midway');
+days_ok('midway', 'it does not begin while the tables are changed by hand');
+my ($before) = $restoring->selectrow_array('SELECT clock_timestamp()');
+$restoring->commit;
+$restoring->disconnect;
+$target->poll_query_until('midway', q{SELECT count(*) = 3 AND count(finished) = 3 FROM storage_days})
+  or BAIL_OUT('the date is not closed');
+is($target->safe_psql('midway', qq{SELECT started > '$before', backup_bytes > 0, error IS NULL FROM storage_days ORDER BY date DESC LIMIT 1}),
+	't|t|t', 'midway: it does afterwards');
 
 $source->stop;
 $target->stop;

@@ -11,7 +11,15 @@ use Test::More;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
-$primary->append_conf('postgresql.conf', "shared_preload_libraries = 'cfp'\njit = off\ncfp.flush_interval = 1s");
+# The feedback keeps the primary from vacuuming away what snapshots on the
+# standby see, which would end them.
+$primary->append_conf('postgresql.conf', <<'END');
+shared_preload_libraries = 'cfp'
+jit = off
+cfp.flush_interval = 1s
+hot_standby_feedback = on
+wal_receiver_status_interval = 1s
+END
 $primary->start;
 cfp_install($primary);
 
@@ -41,6 +49,9 @@ my $writer = connect_node($primary);
 $writer->do('BEGIN');
 $writer->do(q{SELECT cfp_store('k', '{"flight": 1}', 'item4', 'c1', 4)});
 $primary->safe_psql('postgres', q{
+SELECT cfp_store('pruned', '{}', 'x', 'c'), cfp_delete('pruned', 'x', 'c');
+SELECT cfp_fold();
+SELECT cfp_prune_history('infinity', key => 'pruned');
 SELECT cfp_store('k', '{"after": 1}', 'item5', 'c1', 5);
 SELECT cfp_store('k2', '{}', 'new', 'c', 1)});
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
@@ -82,6 +93,8 @@ is($standby->safe_psql('postgres', $all), $wanted, 'promoted: reads the same');
 is($session->selectrow_array($all), $wanted, 'promoted: a session that was there before reads the same');
 is($session->selectrow_array(q{SELECT cfp_store('k', '{}', 'item3', 'c1', 'promoted')}), '4',
 	'promoted: versions go on');
+is($session->selectrow_array(q{SELECT cfp_store('pruned', '{}', 'x', 'c')}), '3',
+	'promoted: of what was pruned, too');
 is($session->selectrow_array(q{SELECT cfp_get_text('k', 'item3', 'c1')}), 'promoted', 'promoted: its store is read');
 wait_worker($standby);
 cmp_ok($standby->safe_psql('postgres', 'SELECT cfp_fold()'), '>', 0, 'promoted: the worker folds');

@@ -33,6 +33,17 @@ is($node->safe_psql('postgres', q{SELECT cfp_store('large', '{}', 'item4711', 'c
 	'2|1', 'a store into it');
 is($node->safe_psql('postgres', 'SELECT evictions > 0 FROM cfp_stat'), 't', 'collections are evicted');
 
+# What is pruned keeps its version also where stores go through the tables, and
+# in many collections at once.
+is($node->safe_psql('postgres', q{SELECT cfp_delete('large', 'item1', 'c'), cfp_store('large', '{}', 'item2', 'c', 1), count(cfp_delete('many', 'item1', 'c' || c)) FROM generate_series(1, 200) c}),
+	'2|2|200', 'items are deleted');
+is($node->safe_psql('postgres', q{SELECT cfp_fold(); SELECT cfp_prune_history('infinity')}) =~ s/^.*\n//r, 2 * 201 + 2, 'and pruned');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM cfp_items('large', 'c', include_deleted => true)}), '4999', 'they are gone');
+is($node->safe_psql('postgres', q{SELECT cfp_store('large', '{}', 'item1', 'c', 1), cfp_store('large', '{}', 'item3', 'c', 1), sum(cfp_store('many', '{}', 'item1', 'c' || c)) FROM generate_series(1, 200) c}),
+	'3|2|600', 'and stored again above their tombstones');
+state_is($node, 'postgres', q{SELECT cfp_store('large', '{}', 'item1', 'c', expected_version => 1)}, '40001', qr/current version is 3/, 'what was read before them is not expected any more');
+seen_ok($node, 'all agree about what was pruned');
+
 # More collections in one transaction than the lock table has room for.
 is($node->safe_psql('postgres', q{SELECT count(cfp_store('customer' || n, '{}', 'profile', '', n)) FROM generate_series(1, 20000) n}),
 	'20000', 'a collection for each of many keys');
@@ -133,7 +144,8 @@ latest_ok($node, 'the fold is right');
 seen_ok($node, 'all agree after a fold');
 
 $node->stop;
-log_ok($node, qr/ERROR:  deadlock detected/);
+log_ok($node, qr/ERROR:  deadlock detected/, qr/ERROR:  the item is not at the expected version/);
+
 # A cache full of small collections makes room for a large one that fits; those
 # of a dropped database leave it.
 my $full = cfp_node('full', "cfp.cache_size = '128MB'");
@@ -144,7 +156,7 @@ $full->safe_psql('other', q{
 SELECT cfp_store('large', jsonb_build_object('text', repeat(md5(n::text), 64)), 'item' || n, 'c') FROM generate_series(1, 34000) n});
 $full->safe_psql('other', qq{
 SELECT cfp_store('small', jsonb_build_object('text', repeat(md5(n::text), 64)), 'item' || n, 'c' || c)
-FROM generate_series($_ + 1, $_ + 500) c, generate_series(1, 20) n}) foreach (0, 500, 1000, 1500, 2000);
+FROM generate_series($_ + 1, $_ + 500) c, generate_series(1, 20) n}) foreach map { 500 * $_ } 0 .. 6;
 is($full->safe_psql('other', q{SELECT cache_used > 0.8 * cache_size FROM cfp_stat}), 't', 'the cache is full');
 is($full->safe_psql('other', q{SELECT cfp_warm('large', 'c')}), '34000', 'a large collection is loaded');
 is($full->safe_psql('other', q{SELECT items FROM cfp_stat_collections WHERE key = 'large'}), '34000', 'and stays');

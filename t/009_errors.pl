@@ -10,6 +10,7 @@ use lib $FindBin::RealBin;
 use CfpTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes qw(usleep);
 
 # Not preloaded: installing works, calls say what to set.
 my $node = PostgreSQL::Test::Cluster->new('plain');
@@ -51,7 +52,7 @@ sub poll_log
 	foreach my $try (1 .. 1800)
 	{
 		return 1 if slurp_file($server->logfile) =~ $pattern;
-		select undef, undef, undef, 0.1;
+		usleep(100_000);
 	}
 	return 0;
 }

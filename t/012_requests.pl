@@ -8,10 +8,11 @@ use lib $FindBin::RealBin;
 
 use CfpTest;
 use DBD::Pg qw(:async);
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $node = cfp_node('main', 'deadlock_timeout = 100ms', 'cfp.flush_interval = 1h', 'cfp.batch_size = 1000000');
+my $node = cfp_node('main', "shared_preload_libraries = 'cfp, auto_explain'", 'auto_explain.log_nested_statements = on', 'deadlock_timeout = 100ms', 'cfp.flush_interval = 1h', 'cfp.batch_size = 1000000');
 cfp_install($node);
 
 sub dies_with
@@ -188,7 +189,7 @@ my %default = (
 	datestyle => 'SQL, DMY', intervalstyle => 'sql_standard', bytea_output => 'escape',
 	extra_float_digits => '-15', client_encoding => 'LATIN1', standard_conforming_strings => 'off',
 	quote_all_identifiers => 'on', transform_null_equals => 'on', default_tablespace => '',
-	enable_indexscan => 'off', enable_indexonlyscan => 'off', enable_nestloop => 'off', enable_sort => 'off');
+	'auto_explain.log_min_duration' => '0', enable_indexscan => 'off', enable_indexonlyscan => 'off', enable_nestloop => 'off', enable_sort => 'off');
 $node->safe_psql('postgres', 'CREATE ROLE app; CREATE DATABASE defaults');
 cfp_install($node, 'defaults');
 my $worker = wait_worker($node, 'defaults');
@@ -214,6 +215,11 @@ UPDATE cfp_state SET date = date - 1 WHERE name IN ('day', 'files'); SELECT pg_t
 	  or fail('the day is closed');
 	is($node->safe_psql('defaults', 'SELECT cfp_verify_backup(date), error FROM storage_days'), '4000|', 'with its backup');
 }
+
+# Whose statements are logged is seen in the log: not those of cfp's processes.
+my $log = slurp_file($node->logfile);
+like($log, qr/\[\d+\] 012_requests\.pl LOG:  duration: /, 'what sessions run is logged where it is wanted');
+unlike($log, qr/\[\d+\] LOG:  duration: /, 'what the worker runs is not');
 
 $_->disconnect foreach $session, $third, $other;
 seen_ok($node, 'all agree');

@@ -47,7 +47,7 @@ sub records
 
 		die "$file: no header" unless $header->{cfp} == 1 && $header->{database_oid} == $oid;
 		die "$file: date $header->{date}" unless $file =~ m{/\Q$header->{date}\E/};
-		push @records, map { $json->decode($_) } @lines;
+		push @records, grep { !exists $_->{forget} } map { $json->decode($_) } @lines;
 	}
 	return @records;
 }
@@ -154,7 +154,7 @@ like($first, qr{/cfp/${oid}_postgres/\d{4}-\d\d-\d\d/wal_000001\.jsonl$}, 'the f
 is( (stat $first)[2] & 0777, 0600, 'a day file is for the server alone');
 like(
 	(split /\n/, slurp_file($first))[0],
-	qr/^\{"cfp":1,"server_version":"1.*,"system_identifier":"\d+","database":"postgres","database_oid":$oid,"date":"\d{4}-\d\d-\d\d"\}$/,
+	qr/^\{"cfp":1,"server_version":"1.*,"system_identifier":"\d+","database":"postgres","database_oid":$oid,"incarnation":"[0-9a-f-]{36}","date":"\d{4}-\d\d-\d\d","crc":"[0-9a-f]{8}"\}$/,
 	'its first line');
 is( $node->safe_psql(
 		'postgres',
@@ -350,6 +350,12 @@ SKIP:
 		q{SELECT count(cfp_store('half', jsonb_build_object('text', repeat('x', 100000)), 'i' || n, 'c')) FROM generate_series(1, 250) n; SELECT cfp_flush()});
 	like($node->safe_psql('postgres', 'SELECT wal_behind, wal_error FROM cfp_stat'),
 		qr/^250\|could not write file ".*": File too large$/, 'a write that fails half-way: the gap is shown');
+	# the worker tries again each second or so, and may be at it
+	foreach my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		last if -s((day_files($base, $oid))[-1]) == $length;
+		usleep(100_000);
+	}
 	is(-s((day_files($base, $oid))[-1]), $length, 'and the file is as long as before');
 	seen_ok($node, 'reads are right');
 	system("prlimit --pid $pid --fsize=unlimited:") == 0 or die 'prlimit';
@@ -587,6 +593,26 @@ $two->start;
 wait_worker($two);
 $two->stop;
 log_ok($two, @allowed);
+
+#
+# An error longer than cfp_stat keeps, cut where a character would be: one of
+# the two names has it there.
+#
+my $file = PostgreSQL::Test::Utils::tempdir . '/file';
+append_to_file($file, '');
+my $long = cfp_node('long', 'cfp.flush_interval = 500ms', 'cfp.min_free_space = 0');
+cfp_install($long);
+foreach my $pad ('', 'x')
+{
+	$long->append_conf('postgresql.conf', "cfp.base_dir = '$file/$pad" . ("\xe2\x82\xac" x 80) . "'");
+	$long->restart;
+	wait_worker($long);
+	$long->safe_psql('postgres', q{SELECT cfp_store('long', '{}', 'i', 'c'); SELECT cfp_flush()});
+	like($long->safe_psql('postgres', q{SELECT convert_from(convert_to(wal_error, 'UTF8'), 'UTF8') FROM cfp_stat}),
+		qr/^could not /, 'an error that is too long is still text');
+}
+$long->stop;
+log_ok($long, @allowed);
 
 $node->stop;
 log_ok(

@@ -202,15 +202,16 @@ foreach my $n (3 .. 30)
 {
 	like($log, qr/WARNING:  line $n of day file "[^"]*wal_900001\.jsonl" is not used/, "line $n is reported");
 }
-unlike($log, qr/line (?:1|2|31|32|33) of day file/, 'good lines and the torn one are not');
+unlike($log, qr/line (?:1|2|31|32|33) of day file "[^"]*" is not used/, 'good lines and the torn one are not');
+like($log, qr/WARNING:  line 32 of day file "[^"]*" has another record of the name and version/, 'the one that counts of two is');
 is(sql(q{SELECT string_agg(item_name || coalesce(value_int::text, '-') || ' ' || txid, ', ' ORDER BY item_name)
 	FROM storage_history WHERE key = 'bad'}),
-	'good 11 2, good 2- 2', 'the first of two counts');
+	'good 12 2, good 2- 2', 'the later of two counts');
 unlink $bad;
 
 # another server's file: it is read, and the caller is told
 open($file, '>:raw', $bad) or die "$bad: $!";
-print $file (split /^/, slurp_file("$dir/wal_000001.jsonl"))[0] =~ s/"system_identifier":"\d/"system_identifier":"1/r;
+print $file (split /^/, slurp_file("$dir/wal_000001.jsonl"))[0] =~ s/"system_identifier":"\d/"system_identifier":"1/r =~ s/,"crc":"[0-9a-f]{8}"//r;
 print $file qq({"key":"other","collection_name":"","item_name":"",$stamp,"version":1}\n);
 close $file;
 $offset = -s $node->logfile;
@@ -255,7 +256,8 @@ append_to_file($script, "SELECT cfp_store('meanwhile', '{}', (random() * 50)::in
 my $pgbench = IPC::Run::start(
 	[ 'pgbench', '-n', '-c', '4', '-t', '300', '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
 	'>', \my $bench_out, '2>', \my $bench_err);
-sql("SELECT cfp_rebuild_history_from_wal('$date')");
+# what was stored since the TRUNCATE makes it look like a new start
+sql("SELECT cfp_rebuild_history_from_wal('$date', '$date', include_forgotten => true)");
 $pgbench->finish;
 is($pgbench->result(0), 0, 'stores go on during a rebuild') or diag($bench_err);
 sql("SELECT cfp_flush(); SELECT cfp_rebuild_history_from_wal('$date')");
@@ -265,17 +267,43 @@ is(sql(q{SELECT sum(1) FROM storage_history WHERE key = 'meanwhile' AND collecti
 history_ok($node, 'no version twice');
 seen_ok($node, 'cache and tables agree');
 
+# The history is lost, and a rebuild of it stops behind the first of its batches.
+sub park_behind_a_batch
+{
+	sql('ALTER SYSTEM SET maintenance_work_mem = 1024');
+	sql('SELECT pg_reload_conf(); TRUNCATE storage_history');
+	sql(q{ALTER DATABASE postgres SET cfp.debug_waitpoint = 'batch_rebuilt'});
+	$asker->disconnect;
+	$asker = connect_node($node);
+	$asker->do("SELECT cfp_rebuild_history_from_wal('$date')", { pg_async => DBD::Pg::PG_ASYNC() });
+	$node->poll_query_until('postgres',
+		q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'cfp job worker' AND wait_event_type = 'Extension'})
+	  or BAIL_OUT('the job worker does not stop behind a batch');
+	return;
+}
+
+# what is removed by hand meanwhile must not come back
+sql('CREATE TABLE before_removal AS TABLE storage_history');
+park_behind_a_batch();
+sql(q{CREATE TABLE removed AS SELECT * FROM storage_history WHERE key <> 'bad' AND version = 1; DELETE FROM storage_history WHERE key <> 'bad' AND version = 1;
+	SELECT cfp_store('after', '{}', 'removal')});
+is(sql('SELECT count(*) > 0 FROM removed'), 't', 'removed while a rebuild runs');
+sql(q{ALTER DATABASE postgres RESET cfp.debug_waitpoint; SET cfp.debug_release = 'batch_rebuilt'});
+is(eval { $asker->pg_result; 1 }, undef, 'the rebuild ends');
+is($asker->state, '55006', 'SQLSTATE');
+like($asker->errstr, qr/records were removed by hand .*HINT:  Call it again/s, 'and says what to do');
+sql("SELECT cfp_rebuild_history_from_wal('$date')");
+is(sql('SELECT count(*) FROM removed JOIN storage_history USING (key, collection_name, item_name, version)'), '0', 'what was removed stays away');
+history_ok($node, 'no version twice');
+sql("SELECT cfp_rebuild_history_from_wal('$date', '$date', include_forgotten => true)");
+is(sql(qq{SELECT count(*) FROM (SELECT $columns FROM before_removal WHERE key <> 'bad'
+	EXCEPT ALL SELECT $columns FROM storage_history) d}), '0', 'all comes back when it is wanted');
+sql('ALTER SYSTEM RESET maintenance_work_mem');
+sql('SELECT pg_reload_conf(); DROP TABLE before_removal, removed');
+
 # a job worker that is killed takes the server down; what it did stays
 sql('CREATE TABLE before_kill AS TABLE storage_history');
-sql('ALTER SYSTEM SET maintenance_work_mem = 1024');
-sql('SELECT pg_reload_conf(); TRUNCATE storage_history');
-sql(q{ALTER DATABASE postgres SET cfp.debug_waitpoint = 'batch_rebuilt'});
-$asker->disconnect;
-$asker = connect_node($node);
-$asker->do("SELECT cfp_rebuild_history_from_wal('$date')", { pg_async => DBD::Pg::PG_ASYNC() });
-$node->poll_query_until('postgres',
-	q{SELECT count(*) > 0 FROM pg_stat_activity WHERE backend_type = 'cfp job worker' AND wait_event_type = 'Extension'})
-  or BAIL_OUT('the job worker does not stop behind a batch');
+park_behind_a_batch();
 is(sql('SELECT count(*) > 0 AND count(*) < (SELECT count(*) FROM before_kill) FROM storage_history'), 't', 'one batch is there');
 my $job_worker = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'cfp job worker'});
 sql('ALTER DATABASE postgres RESET cfp.debug_waitpoint');
@@ -392,7 +420,7 @@ state_is($node, 'postgres', q{SELECT cfp_rebuild_history_from_wal('2000-01-02', 
 sql('CREATE ROLE reader LOGIN; GRANT USAGE ON SCHEMA cfp TO reader');
 my @calls = ("cfp_rebuild_history_from_wal('$date')", "cfp_rebuild_history_from_wal('$date', '$date')",
 	'cfp_rebuild_latest_from_history()', "cfp_read_wal('$date')");
-my @functions = ('cfp_rebuild_history_from_wal(date)', 'cfp_rebuild_history_from_wal(date, date)',
+my @functions = ('cfp_rebuild_history_from_wal(date)', 'cfp_rebuild_history_from_wal(date, date, boolean)',
 	'cfp_rebuild_latest_from_history()', 'cfp_read_wal(date)');
 foreach my $i (0 .. $#calls)
 {
@@ -472,7 +500,7 @@ $node->stop;
 log_ok($node,
 	qr/is not used/, qr/ERROR:  cfp_rebuild_history_from_wal\(\) failed/, qr/ERROR:  the .*date.* must /,
 	qr/ERROR:  permission denied/, qr/ERROR:  canceling statement/, qr/it may be corrupted/,
-	qr/WARNING:  \d+ (?:lines of the )?day files/, qr/WARNING:  day file "[^"]*wal_900001\.jsonl" was not made/,
+	qr/WARNING:  \d+ (?:lines|records|day files)/, qr/has another record of the name and version/, qr/WARNING:  day file "[^"]*wal_900001\.jsonl" was not made/,
 	qr/WARNING:  terminating connection because of crash/, qr/terminated by signal 9/, qr/day files are not written: .*Permission denied/, qr/cfp cannot use table/, qr/invalid page in block/);
 
 done_testing();

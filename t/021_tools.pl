@@ -158,12 +158,26 @@ sql(q{DELETE FROM cfp.storage_history WHERE key = 'sent' AND version = 2});
 is(applied('a delete'), '1', 'a delete');
 sql(q{SELECT cfp_store('sent', '{}', 'i', 'c', 4)});
 is(applied('the last'), '4', 'and a store again');
+
+# What is pruned on the publisher leaves the subscriber, folded there or not.
+sql(q{SELECT cfp_store('sent', '{}', j, 'c', 1), cfp_delete('sent', j, 'c') FROM unnest(ARRAY['folded', 'not folded']) j});
+is(sql(q{WITH gone AS (DELETE FROM storage_history WHERE item_name = 'not folded' AND data IS NOT NULL RETURNING 1) SELECT count(*) FROM gone}), '1', 'of one the tombstone alone is pruned');
+$node->wait_for_catchup('history');
+$node->safe_psql('subscriber', q{SELECT cfp_fold()});
+sql(q{SELECT cfp_store('sent', '{}', 'late', 'c', 1), cfp_delete('sent', 'late', 'c')});
+my $taken = sql(q{SELECT max(version) FROM storage_history WHERE key = 'sent'});
+sql(q{SELECT cfp_fold(); SELECT cfp_prune_history('infinity', key => 'sent')});
+is(applied('pruned'), '4', 'pruned: what is left');
+my $left = q{SELECT string_agg(item_name, ' ' ORDER BY item_name) FROM cfp_items('sent', 'c', include_deleted => true)};
+is($node->safe_psql('subscriber', $left), 'i', 'pruned: nothing else is seen');
+is($node->safe_psql('subscriber', "SELECT cfp_fold() IS NOT NULL; $left"), "t\ni", 'nor after a fold');
 $node->safe_psql('subscriber', 'ALTER SUBSCRIPTION history DISABLE');
 $node->safe_psql('subscriber', 'ALTER SUBSCRIPTION history SET (slot_name = NONE)');
 $node->safe_psql('subscriber', 'DROP SUBSCRIPTION history');
 is($node->safe_psql('subscriber', q{SELECT cfp_get_value('sent', 'i', 'c')}), '4', 'also without the subscription');
 $node->safe_psql('subscriber', q{SELECT cfp_store('sent', '{}', 'i', 'c', 5)});
 is($node->safe_psql('subscriber', q{SELECT cfp_get_value('sent', 'i', 'c')}), '5', 'and a store goes on from there');
+is($node->safe_psql('subscriber', q{SELECT cfp_store('sent', '{}', 'folded', 'c', 5), cfp_store('sent', '{}', 'late', 'c', 5)}), join('|', ($taken + 1) x 2), 'above what was pruned');
 seen_ok($node, 'all agree on the subscriber', 'subscriber');
 $node->safe_psql('subscriber', 'SELECT cfp_fold()');
 latest_ok($node, 'its fold is right', 'subscriber');

@@ -2,8 +2,14 @@
 # in the same transactions: PostgreSQL's own visibility is the oracle.  Every
 # read compares cfp with the plain table in one statement, under one snapshot.
 #
+# What the worker and the jobs do to the history is not in any session's
+# transaction: triggers on it do the same to the plain table, after they have
+# checked that it may be done.  Between two rounds nobody stores; then a backup
+# is made, or the tables go back to one.
+#
 # CFP_MODEL_SEED repeats a run (as far as the timing of sessions that wait
-# for each other allows), CFP_MODEL_SECONDS sets how long it takes.
+# for each other allows), CFP_MODEL_SECONDS sets how long it takes,
+# CFP_MODEL_WITHOUT names operations (op_...) and steps (step_...) to leave out.
 
 use strict;
 use warnings;
@@ -21,6 +27,7 @@ use Time::HiRes qw(time usleep);
 
 my $seed = $ENV{CFP_MODEL_SEED} // (int(time) ^ ($$ << 8)) & 0x7fffffff;
 my $seconds = $ENV{CFP_MODEL_SECONDS} // 40;
+my %without = map { $_ => 1 } split /[ ,]+/, $ENV{CFP_MODEL_WITHOUT} // '';
 my $sessions = 6;
 my $longest_wait = 120;
 
@@ -31,17 +38,115 @@ my @names = map { my $key = $_; map { [ $key, $_ ] } 'a', 'b', 'c' } 'k1', 'k2';
 my @items = map { "item$_" } 0 .. 7;
 
 my $node = cfp_node('main', 'deadlock_timeout = 20ms', 'cfp.flush_interval = 100ms',
-	'log_statement = none', 'restart_after_crash = on');
+	'log_statement = none', 'restart_after_crash = on', 'cfp.retain_days = 0');
 cfp_install($node);
 $node->safe_psql('postgres', q{
 CREATE SCHEMA model;
 CREATE TABLE model.record (
 	key text, collection text, item text COLLATE "C", version int,
 	value bigint,	-- NULL: deleted
-	level text,		-- isolation level, or conditional, none, hand
+	level text,		-- isolation level, or conditional, none, hand, rebuilt
 	seen int,		-- the version it was stored on top of
 	txid xid8 DEFAULT pg_current_xact_id(),
-	PRIMARY KEY (key, collection, item, version))});
+	PRIMARY KEY (key, collection, item, version));
+
+-- what cfp_prune_history has removed
+CREATE TABLE model.pruned AS TABLE model.record;
+-- all that was ever stored, whatever became of it
+CREATE TABLE model.given (
+	id bigint GENERATED ALWAYS AS IDENTITY,
+	key text, collection text, item text COLLATE "C", version int, value bigint, by_hand bool);
+CREATE INDEX ON model.given (key, collection, item, version);
+-- the same, by a trigger of a user on the history while there is one
+CREATE TABLE model.noted AS SELECT key, collection, item, version, value FROM model.record;
+-- the state at each backup
+CREATE TABLE model.kept AS SELECT date '-infinity' AS date, * FROM model.record;
+
+CREATE FUNCTION model.give() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.level <> 'rebuilt' THEN
+		INSERT INTO model.given (key, collection, item, version, value, by_hand)
+		VALUES (NEW.key, NEW.collection, NEW.item, NEW.version, NEW.value, NEW.level = 'hand');
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER give AFTER INSERT ON model.record FOR EACH ROW EXECUTE FUNCTION model.give();
+
+-- A row that somebody else than a session removes: it must be superseded, or a
+-- tombstone with nothing below.
+CREATE FUNCTION model.prune() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+	r model.record;
+BEGIN
+	SELECT * INTO r FROM model.record
+	WHERE (key, collection, item, version) = (OLD.key, OLD.collection_name, OLD.item_name, OLD.version);
+	IF current_setting('application_name') <> 'model session' THEN
+		IF r IS NOT DISTINCT FROM NULL::model.record
+			OR NOT EXISTS (SELECT FROM model.record WHERE (key, collection, item) = (r.key, r.collection, r.item) AND version > r.version)
+				AND (r.value IS NOT NULL OR EXISTS (SELECT FROM model.record WHERE (key, collection, item) = (r.key, r.collection, r.item) AND version < r.version)) THEN
+			RAISE EXCEPTION 'pruned: % beside %', OLD, r;
+		END IF;
+		INSERT INTO model.pruned VALUES (r.*);
+	END IF;
+	DELETE FROM model.record
+	WHERE (key, collection, item, version) = (OLD.key, OLD.collection_name, OLD.item_name, OLD.version);
+	RETURN NULL;
+END $$;
+CREATE TRIGGER model_prune AFTER DELETE ON storage_history FOR EACH ROW WHEN (OLD.key <> 'filler') EXECUTE FUNCTION model.prune();
+ALTER TABLE storage_history ENABLE ALWAYS TRIGGER model_prune;
+
+-- A row that somebody else than a session inserts: it was stored once.
+CREATE FUNCTION model.rebuild() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NOT EXISTS (SELECT FROM model.given WHERE (key, collection, item, version) = (NEW.key, NEW.collection_name, NEW.item_name, NEW.version)
+			AND value IS NOT DISTINCT FROM NEW.value_int) THEN
+		RAISE EXCEPTION 'rebuilt, but never stored: %', NEW;
+	END IF;
+	INSERT INTO model.record (key, collection, item, version, value, level)
+	VALUES (NEW.key, NEW.collection_name, NEW.item_name, NEW.version, NEW.value_int, 'rebuilt');
+	RETURN NULL;
+END $$;
+CREATE TRIGGER model_rebuild AFTER INSERT ON storage_history FOR EACH ROW
+WHEN (NEW.key <> 'filler' AND current_setting('application_name') <> 'model session') EXECUTE FUNCTION model.rebuild();
+ALTER TABLE storage_history ENABLE ALWAYS TRIGGER model_rebuild;
+
+-- Triggers of a user: one notes each record, one reads it while it is committed.
+CREATE FUNCTION model.note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO model.noted VALUES (NEW.key, NEW.collection_name, NEW.item_name, NEW.version, NEW.value_int);
+	RETURN NULL;
+END $$;
+CREATE FUNCTION model.look() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+	v int := (SELECT version FROM cfp_items(NEW.key, NEW.collection_name, NEW.item_name, NEW.item_name, NULL, true));
+BEGIN
+	-- by hand a record may come and go in one transaction
+	IF (v IS NULL OR v < NEW.version)
+		AND EXISTS (SELECT FROM cfp_history(NEW.key, NEW.item_name, NEW.collection_name) WHERE version = NEW.version) THEN
+		RAISE EXCEPTION 'commits %, but sees version %', NEW, v;
+	END IF;
+	RETURN NULL;
+END $$;
+
+-- Stores at each level of as many subtransactions, some of which fail.
+CREATE FUNCTION model.deep(k text, c text, depth int, first bigint, every int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	i text := 'item' || depth % 8;
+	v int := cfp_store(k, '{}', i, c, first + depth);
+BEGIN
+	INSERT INTO model.record (key, collection, item, version, value, level) VALUES (k, c, i, v, first + depth, 'none');
+	IF depth > 1 THEN
+		BEGIN
+			PERFORM model.deep(k, c, depth - 1, first, every);
+		EXCEPTION WHEN division_by_zero THEN
+			NULL;
+		END;
+	END IF;
+	IF depth % every = 0 THEN
+		PERFORM 1 / 0;
+	END IF;
+END $$});
+my $merge = $node->safe_psql('postgres', q{SELECT current_setting('server_version_num')::int >= 170000}) eq 't';
 
 # What happened last, for the report of a mismatch.
 my (@log, %count, $failed);
@@ -177,20 +282,25 @@ sub op_store_many
 		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) SELECT '$key', '$collection', item, version, stored, '$session->{level}', coalesce((SELECT max(version) FROM model.record r WHERE r.key = '$key' AND r.collection = '$collection' AND r.item = s.item), 0) FROM s} };
 }
 
-# A batch on top of what the statement sees.  (Unconditional, its versions could
-# not be told: a deletion by hand that the snapshot does not see makes them begin
-# again below what it sees.)
+# A batch, some of it on top of what the statement sees.
 sub op_batch
 {
 	my ($session) = @_;
 	my ($key, $collection) = @{ any(@names) };
-	my @chosen = (shuffle @items)[ 0 .. 2 ];
+	my @chosen = (shuffle @items)[ 0 .. int(rand(@items)) ];
 
 	$value += 10;
-	my $list = join(', ', map { "('$chosen[$_]', $value + $_, @{[ newest($key, $collection, $chosen[$_]) ]})" } 0 .. $#chosen);
-	return { sql => qq{WITH i(item, value, seen) AS MATERIALIZED (VALUES $list), }
-		  . qq{s AS MATERIALIZED (SELECT cfp_store_many('$key', jsonb_object_agg(item, jsonb_build_object('value', value, 'data', jsonb_build_object('v', value), 'expected_version', seen)), '$collection') AS n FROM i) }
-		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) SELECT '$key', '$collection', item, (cfp_item('$key', item, '$collection')).version, value, 'conditional', seen FROM s, i} };
+	my $list = join(', ', map { "('$chosen[$_]', $value + $_, @{[ chance(0.7) ? 'true' : 'false' ]}, @{[ newest($key, $collection, $chosen[$_]) ]})" } 0 .. $#chosen);
+	return { sql => qq{WITH i(item, value, conditional, seen) AS MATERIALIZED (VALUES $list), }
+		  . qq{s AS MATERIALIZED (SELECT cfp_store_many('$key', jsonb_object_agg(item, jsonb_build_object('value', value, 'data', jsonb_build_object('v', value), 'expected_version', CASE WHEN conditional THEN seen END)), '$collection') AS n FROM i) }
+		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) SELECT '$key', '$collection', item, (cfp_item('$key', item, '$collection')).version, value, CASE WHEN conditional THEN 'conditional' ELSE '$session->{level}' END, seen FROM s, i} };
+}
+
+# The version of a tombstone, which no statement returns that stores several.
+sub tombstone
+{
+	my ($key, $collection, $item) = @_;
+	return "(SELECT version FROM cfp_items('$key', '$collection', $item, $item, NULL, true) WHERE value_int IS NULL)";
 }
 
 sub op_delete_collection
@@ -198,10 +308,12 @@ sub op_delete_collection
 	my ($session) = @_;
 	my ($key, $collection) = @{ any(@names) };
 
-	return { sql => qq{DO \$do\$ DECLARE i text; v int; BEGIN }
-		  . qq{FOR i IN SELECT item_name FROM cfp_items('$key', '$collection') LOOP }
-		  . qq{v := cfp_delete('$key', i, '$collection'); IF v IS NOT NULL THEN }
-		  . qq{INSERT INTO model.record (key, collection, item, version, level) VALUES ('$key', '$collection', i, v, 'none'); END IF; END LOOP; END \$do\$} };
+	return { sql => qq{WITH i AS MATERIALIZED (SELECT item_name AS item FROM cfp_items('$key', '$collection')), }
+		  . qq{s AS MATERIALIZED (SELECT cfp_delete_collection('$key', '$collection') AS n FROM (SELECT count(*) FROM i) c), }
+		  # what another has deleted meanwhile got no second tombstone
+		  . qq{t AS MATERIALIZED (SELECT item, @{[ tombstone($key, $collection, 'item') ]} AS version FROM s, i WHERE n > 0) }
+		  . qq{INSERT INTO model.record (key, collection, item, version, level) }
+		  . qq{SELECT '$key', '$collection', item, version, 'none' FROM t WHERE version IS NOT NULL} };
 }
 
 # A loop with an exception block around each store.
@@ -217,6 +329,39 @@ sub op_block
 		  . qq{IF n % 3 = 0 THEN PERFORM 1 / 0; END IF; EXCEPTION WHEN division_by_zero THEN NULL; END; END LOOP; END \$do\$} };
 }
 
+# More subtransactions than a snapshot has room for.
+sub op_deep
+{
+	my ($session) = @_;
+	my ($key, $collection) = @{ any(@names) };
+	my $depth = 70 + int(rand(40));
+	my $every = 7 + int(rand(30));
+
+	$depth++ if $depth % $every == 0;
+	$value += 200;
+	return { sql => "SELECT model.deep('$key', '$collection', $depth, $value, $every)" };
+}
+
+sub op_dive
+{
+	my ($session) = @_;
+	my ($key, $collection) = @{ any(@names) };
+	my $levels = 20 + int(rand(60));
+	my @sql;
+
+	$value += 100;
+	foreach my $n (1 .. $levels)
+	{
+		my $stored = $value + $n;
+		my $item = any(@items);
+
+		push @sql, 'SAVEPOINT s' . ($session->{depth} + $n);
+		push @sql, store_sql($session, $key, $collection, $item, "cfp_store('$key', '{}', '$item', '$collection', $stored)", 'none', $stored, 'NULL')
+		  if chance(0.5);
+	}
+	return { sql => join('; ', @sql), done => sub { $session->{depth} += $levels } };
+}
+
 # Through the view.
 sub op_update_view
 {
@@ -227,7 +372,64 @@ sub op_update_view
 	$value++;
 	return { sql => qq{WITH s AS (UPDATE storage_current SET value_int = $value WHERE key = '$key' AND collection_name = '$collection' AND item_name = '$item' RETURNING version) }
 		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) }
-		  . qq{SELECT '$key', '$collection', '$item', (cfp_item('$key', '$item', '$collection')).version, $value, 'conditional', n FROM (SELECT count(*) FROM s) c(c), (SELECT @{[ newest($key, $collection, $item) ]}) x(n) WHERE c > 0} };
+		  . qq{SELECT '$key', '$collection', '$item', version, $value, 'conditional', @{[ newest($key, $collection, $item) ]} FROM s} };
+}
+
+# The newest version of the item of a row that the statement sees, or 0.
+sub newest_of
+{
+	my ($key, $collection) = @_;
+	return "coalesce((SELECT max(r.version) FROM model.record r WHERE r.key = '$key' AND r.collection = '$collection' AND r.item = item_name), 0)";
+}
+
+sub op_update_view_many
+{
+	my ($session) = @_;
+	my ($key, $collection) = @{ any(@names) };
+
+	$value += 10;
+	return { sql => qq{WITH s AS (UPDATE storage_current SET value = to_jsonb($value + right(item_name, 1)::int) WHERE key = '$key' AND collection_name = '$collection' RETURNING item_name, version, value_int) }
+		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) }
+		  . qq{SELECT '$key', '$collection', item_name, version, value_int, 'conditional', @{[ newest_of($key, $collection) ]} FROM s} };
+}
+
+sub op_insert_view
+{
+	my ($session) = @_;
+	my ($key, $collection) = @{ any(@names) };
+	my @chosen = (shuffle @items)[ 0 .. int(rand(3)) ];
+
+	$value += 10;
+	my $list = join(', ', map { "('$key', '$collection', '$chosen[$_]', '{}'::jsonb, $value + $_)" } 0 .. $#chosen);
+	return { sql => qq{WITH s AS (INSERT INTO storage_current (key, collection_name, item_name, data, value_int) VALUES $list RETURNING item_name, version, value_int) }
+		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) }
+		  . qq{SELECT '$key', '$collection', item_name, version, value_int, '$session->{level}', @{[ newest_of($key, $collection) ]} FROM s} };
+}
+
+sub op_delete_view
+{
+	my ($session) = @_;
+	my ($key, $collection) = @{ any(@names) };
+	my $items = join(', ', map { "'$_'" } (shuffle @items)[ 0 .. int(rand(@items)) ]);
+
+	return { sql => qq{WITH s AS (DELETE FROM storage_current WHERE key = '$key' AND collection_name = '$collection' AND item_name IN ($items) RETURNING item_name) }
+		  . qq{INSERT INTO model.record (key, collection, item, version, level, seen) }
+		  . qq{SELECT '$key', '$collection', item_name, @{[ tombstone($key, $collection, 'item_name') ]}, 'conditional', @{[ newest_of($key, $collection) ]} FROM s} };
+}
+
+sub op_merge_view
+{
+	my ($session) = @_;
+	my ($key, $collection) = @{ any(@names) };
+	my @chosen = (shuffle @items)[ 0 .. int(rand(3)) ];
+
+	$value += 10;
+	my $list = join(', ', map { "('$chosen[$_]', $value + $_)" } 0 .. $#chosen);
+	return { sql => qq{WITH s AS (MERGE INTO storage_current c USING (VALUES $list) v(item, value) ON c.key = '$key' AND c.collection_name = '$collection' AND c.item_name = v.item }
+		  . qq{WHEN MATCHED THEN UPDATE SET value_int = v.value WHEN NOT MATCHED THEN INSERT (key, collection_name, item_name, value_int) VALUES ('$key', '$collection', v.item, v.value) }
+		  . qq{RETURNING merge_action() AS action, c.item_name, c.version, c.value_int) }
+		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) }
+		  . qq{SELECT '$key', '$collection', item_name, version, value_int, CASE action WHEN 'UPDATE' THEN 'conditional' ELSE '$session->{level}' END, @{[ newest_of($key, $collection) ]} FROM s} };
 }
 
 # Reads, each as one text: item:version:value in order of item.
@@ -309,6 +511,43 @@ sub op_read_range
 		} };
 }
 
+# Some collections one after the other, each when it is fetched, all of them under
+# the snapshot of the cursor.  (What the transaction stores after it has opened
+# the cursor the functions show, but the plain table does not: then no more is
+# compared.)
+sub op_declare
+{
+	my ($session) = @_;
+	my $hold = chance(0.3) ? 'WITH HOLD ' : '';
+	my ($by) = shuffle sort keys %reader;
+	my $name = 'c' . ++$value;
+	my $list = join(', ', map { "('$_->[0]', '$_->[1]')" } shuffle @names);
+	my $model = "SELECT @{[ $row->('item', 'version', 'value') ]} FROM (SELECT DISTINCT ON (item) * FROM model.record WHERE key = n.key AND collection = n.collection ORDER BY item, version DESC) m WHERE value IS NOT NULL";
+	my $read = $reader{$by}->('n.key', 'n.collection');
+
+	$read =~ s/'(n\.(?:key|collection))'/$1/g;
+	return { sql => "DECLARE $name NO SCROLL CURSOR ${hold}FOR SELECT n.key, n.collection, ($model), ($read) FROM (VALUES $list) n(key, collection)",
+		done => sub { $session->{cursor} = { name => $name, by => $by, hold => $hold ne '' } } };
+}
+
+sub op_fetch
+{
+	my ($session) = @_;
+	my $cursor = $session->{cursor};
+
+	return { sql => "FETCH @{[ any(1, 1, 2, 'ALL') ]} FROM $cursor->{name}",
+		check => sub {
+			$session->{cursor} = undef if !@{ $_[0] };
+			foreach my $r ($cursor->{stale} ? () : @{ $_[0] })
+			{
+				return "cursor $cursor->{name}, $cursor->{by}('$r->[0]', '$r->[1]') reads\n\t$r->[3]\nbut the model has\n\t$r->[2]"
+				  if ($r->[3] // 'NULL') ne $r->[2];
+			}
+			return;
+		},
+		failed => sub { $session->{cursor} = undef } };
+}
+
 sub op_evict { my ($key, $collection) = @{ any(@names) }; return { sql => "SELECT cfp_evict('$key', '$collection')" } }
 sub op_warm { my ($key, $collection) = @{ any(@names) }; return { sql => "SELECT cfp_warm('$key', '$collection')" } }
 
@@ -316,6 +555,53 @@ sub op_warm { my ($key, $collection) = @{ any(@names) }; return { sql => "SELECT
 sub op_flush { return { sql => 'SELECT cfp_flush()', timeout => 1000, states => [ '55000', '55006' ] } }
 sub op_fold { return { sql => 'SELECT cfp_fold()', timeout => 1000, states => [ '55000', '55006' ] } }
 sub op_rebuild_latest { return { sql => 'SELECT cfp_rebuild_latest_from_history()', timeout => 1000, states => [ '55000', '55006' ] } }
+
+# Before the first flush there is no day file.
+sub op_rebuild_history { return { sql => q{SELECT cfp_rebuild_history_from_wal('2000-01-01', '2100-01-01')}, timeout => 2000, states => [ '55000', '55006', '58P01' ] } }
+
+sub op_prune
+{
+	my ($key, $collection) = @{ any(@names) };
+	my @limits = any([ 'older_than => now()' ], [ q{older_than => now() - interval '1 second'} ], [ 'keep_versions => ' . int(rand(4)) ],
+		[ 'older_than => now()', 'keep_versions => ' . int(rand(3)) ]);
+
+	push @{ $limits[0] }, "key => '$key'" if chance(0.3);
+	push @{ $limits[0] }, "collection_name => '$collection'" if chance(0.3);
+	push @{ $limits[0] }, 'dry_run => true' if chance(0.1);
+	return { sql => "SELECT cfp_prune_history(@{[ join ', ', @{ $limits[0] } ]})", timeout => 2000, states => [ '55000', '55006' ] };
+}
+
+# What a DBA does to tables in use.  A build of an index that fails leaves an
+# invalid one.
+sub op_build
+{
+	my $table = any('storage_history', 'storage_latest');
+
+	return { sql => any(
+			"REINDEX TABLE CONCURRENTLY $table", "REINDEX INDEX CONCURRENTLY ${table}_pkey", 'REINDEX INDEX CONCURRENTLY storage_history_txid',
+			"CREATE INDEX CONCURRENTLY IF NOT EXISTS model_index ON $table (updated_at)", 'DROP INDEX CONCURRENTLY IF EXISTS model_index',
+			q{DO $do$ DECLARE i text; BEGIN FOR i IN SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid AND indrelid IN ('storage_history'::regclass, 'storage_latest'::regclass) LOOP EXECUTE 'DROP INDEX IF EXISTS ' || i; END LOOP; END $do$}),
+		timeout => 2000 };
+}
+
+sub op_ddl
+{
+	my $table = any('storage_history', 'storage_latest');
+
+	# 42710: the constraint is there already
+	return { sql => any(
+			"REINDEX TABLE $table", "VACUUM (INDEX_CLEANUP ON) $table", "VACUUM FULL $table", "CLUSTER $table USING ${table}_pkey", "ANALYZE $table",
+			"ALTER TABLE $table ADD COLUMN IF NOT EXISTS model_column int", "ALTER TABLE $table DROP COLUMN IF EXISTS model_column",
+			"ALTER TABLE $table ADD CONSTRAINT model_check CHECK (version > 0)", "ALTER TABLE $table DROP CONSTRAINT IF EXISTS model_check",
+			"ALTER TABLE $table SET (fillfactor = @{[ 50 + int(rand(50)) ]})"),
+		timeout => 2000, states => ['42710'] };
+}
+
+# What can be lost by hand without losing anything.
+sub op_empty_latest
+{
+	return { sql => any('TRUNCATE storage_latest', 'DELETE FROM storage_latest'), hand => 1 };
+}
 
 # Changes by hand, with the same to the model in the same statement.  Updates
 # and deletes wait for the gate first, so that they see what they must change.
@@ -342,9 +628,21 @@ sub op_hand
 		  . "l AS (UPDATE storage_latest SET value_int = $value WHERE $where AND value_int IS NOT NULL AND version = (SELECT max(version) FROM storage_history WHERE $where)) "
 		  . "UPDATE model.record SET value = $value FROM h WHERE $model AND record.version = h.version";
 	}
+	elsif ($way < 0.85)
+	{
+		# the item, or the whole collection
+		my ($rows, $records) = chance(0.7) ? ($where, $model) : map { s/ AND item.*//r } $where, $model;
+		$sql = $gate . "WITH h AS (DELETE FROM storage_history WHERE $rows), l AS (DELETE FROM storage_latest WHERE $rows) DELETE FROM model.record WHERE $records";
+	}
 	elsif ($way < 0.95)
 	{
-		$sql = $gate . "WITH h AS (DELETE FROM storage_history WHERE $where RETURNING version), l AS (DELETE FROM storage_latest WHERE $where) DELETE FROM model.record USING h WHERE $model AND record.version = h.version";
+		# the newest record, so that the one before it is the newest
+		my $newest = "(SELECT max(version) FROM storage_history WHERE $where)";
+		$sql = $gate . "WITH h AS (DELETE FROM storage_history WHERE $where AND version = $newest RETURNING version), l AS (DELETE FROM storage_latest WHERE $where AND version = $newest) DELETE FROM model.record USING h WHERE $model AND record.version = h.version";
+	}
+	elsif ($way < 0.97)
+	{
+		$sql = 'TRUNCATE storage_latest';	# nobody sees that
 	}
 	else
 	{
@@ -375,12 +673,23 @@ sub op_end
 	my ($session) = @_;
 	my $how = chance(0.7) && !$session->{broken} ? 'COMMIT' : 'ROLLBACK';
 
-	return { sql => $how, done => sub { closed($session) } };
+	return { sql => $how, done => sub { closed($session, $how eq 'COMMIT') } };
 }
 
 sub op_savepoint { my ($session) = @_; my $name = 's' . ($session->{depth} + 1); return { sql => "SAVEPOINT $name", done => sub { $session->{depth}++ } } }
-sub op_rollback_to { my ($session) = @_; return { sql => "ROLLBACK TO s$session->{depth}", done => sub { $session->{broken} = 0 } } }
-sub op_release { my ($session) = @_; return { sql => "RELEASE s$session->{depth}", done => sub { $session->{depth}-- } } }
+sub op_rollback_to
+{
+	my ($session) = @_;
+	my $to = chance(0.7) ? $session->{depth} : 1 + int(rand($session->{depth}));
+	return { sql => "ROLLBACK TO s$to", done => sub { @$session{ 'broken', 'depth' } = (0, $to) } };
+}
+
+sub op_release
+{
+	my ($session) = @_;
+	my $from = chance(0.7) ? $session->{depth} : 1 + int(rand($session->{depth}));
+	return { sql => "RELEASE s$from", done => sub { $session->{depth} = $from - 1 } };
+}
 
 # Park the session at its next commit, abort or load, until let go.
 sub op_park
@@ -395,19 +704,24 @@ sub op_unpark { my ($session) = @_; return { sql => "SET cfp.debug_waitpoint = '
 
 sub closed
 {
-	my ($session) = @_;
+	my ($session, $committed) = @_;
 
 	$changed_by_hand = time if $session->{hand};
 	$session->{hand} = 0;
 	@$session{ 'open', 'level', 'depth', 'broken', 'stored', 'begun' } = (0, 'read committed', 0, 0, 0, time);
+	# a transaction that fails takes its cursors along
+	$session->{cursor} = undef if $session->{cursor} && !($committed && $session->{cursor}{hold});
 	return;
 }
 
 my %weight = (
 	store => 20, delete => 4, conditional => 8, conditional_new => 4, conditional_old => 2, store_many => 4, batch => 5,
-	delete_collection => 1, block => 1, update_view => 4,
+	delete_collection => 1, block => 1, deep => 0.3,
+	update_view => 4, update_view_many => 1, insert_view => 3, delete_view => 2, merge_view => $merge ? 2 : 0,
 	read => 25, read_item => 15, read_range => 6,
-	evict => 3, warm => 2, flush => 1.5, fold => 1, rebuild_latest => 0.5, hand => 1.5, park => 1.5);
+	evict => 3, warm => 2, flush => 1.5, fold => 1, rebuild_latest => 0.5, rebuild_history => 0.3, prune => 1,
+	hand => 1.5, empty_latest => 0.3, build => 0.5, ddl => 0.4, park => 1.5);
+delete @weight{ map { s/^op_//r } keys %without };
 
 sub choose
 {
@@ -424,15 +738,20 @@ sub choose
 	if ($session->{open})
 	{
 		# what is pending goes into the tables after all changes by hand
-		delete $now{hand} if $session->{stored};
+		delete @now{ 'hand', 'empty_latest' } if $session->{stored};
+		# not in a transaction, or so that a worker would wait for it
+		delete @now{ 'build', 'ddl', 'prune', 'rebuild_history' };
 		$now{end} = 14;
 		$now{savepoint} = 4 if $session->{depth} < 4;
+		$now{dive} = 0.5 if $session->{depth} < 4 && !$without{op_dive};
 		@now{ 'rollback_to', 'release' } = (3, 3) if $session->{depth};
+		$now{declare} = 3 if !$session->{cursor} && !$session->{depth} && !$without{op_declare};
 	}
 	else
 	{
 		$now{begin} = 25;
 	}
+	$now{fetch} = 12 if $session->{cursor};
 	my $total = 0;
 	$total += $_ foreach values %now;
 	my $pick = rand($total);
@@ -440,7 +759,7 @@ sub choose
 	{
 		$pick -= $now{$name};
 		next if $pick >= 0;
-		no strict 'refs';
+		no strict 'refs';	## no critic (ProhibitNoStrict)
 		return ($name, &{"op_$name"}($session));
 	}
 }
@@ -471,7 +790,11 @@ sub launch
 		$session->{timeout} = $timeout if $set;
 	}
 	$count{$name}++;
-	$session->{stored} = 1 if $session->{open} && $op->{sql} =~ /cfp_store|cfp_delete|UPDATE storage_current/;
+	if ($op->{sql} =~ /cfp_store|cfp_delete|model\.deep|(?:UPDATE|INTO|DELETE FROM) storage_current/)
+	{
+		$session->{stored} = 1 if $session->{open};
+		$session->{cursor}{stale} = 1 if $session->{cursor} && $session->{open};
+	}
 	$session->{hand} = 1 if $session->{open} && $op->{hand};
 	remember($session->{name}, $op->{sql});
 	$session->{op} = $op;
@@ -481,7 +804,11 @@ sub launch
 	return;
 }
 
-my @expected = ('40001', '40P01', '57014');
+use constant IN_FAILED_TRANSACTION => 4;	# of ping
+
+# 42804: the server's, of a function that returns a table's rows, when the
+# table gets or loses a column between the planning and the call
+my @expected = ('40001', '40P01', '57014', '42804');
 sub finish
 {
 	my ($session) = @_;
@@ -512,8 +839,16 @@ sub finish
 	my $message = $session->{dbh}->errstr // '';
 	remember($session->{name}, "  $state $message");
 	$count{$state}++;
-	$session->{broken} = 1 if $session->{open};
-	closed($session) if $op->{sql} =~ /^(?:COMMIT|ROLLBACK$)/;
+	$op->{failed}->() if $op->{failed};
+	# a timeout may hit COMMIT before it has begun: then the transaction is open still
+	if ($session->{dbh}->ping == IN_FAILED_TRANSACTION)
+	{
+		$session->{broken} = 1;
+	}
+	elsif ($session->{open})
+	{
+		closed($session);
+	}
 	# the division in op_conditional_new: wrong unless a deletion that the
 	# snapshot did not see has made the item absent
 	return if $op->{late} && $state eq '22012'
@@ -623,34 +958,24 @@ sub run
 	kill 'KILL', $releaser;
 	waitpid $releaser, 0;
 	undef $releaser;
+	step_undo_ddl();
 	$control->disconnect;
 	note("$what: $operations operations");
 	return if $failed;
 
-	cmp_ok($operations, '>', 50 * $time, "$what: enough operations");
-	is( $node->safe_psql('postgres', q{
-		SELECT * FROM (
-			SELECT 'missing', key, collection, item, version, value FROM (
-				SELECT key, collection, item, version, value FROM model.record
-				EXCEPT ALL SELECT key, collection_name, item_name, version, value_int FROM storage_history WHERE key <> 'filler') a
-			UNION ALL
-			SELECT 'too many', key, collection, item, version, value FROM (
-				SELECT key, collection_name AS collection, item_name AS item, version, value_int AS value FROM storage_history WHERE key <> 'filler'
-				EXCEPT ALL SELECT key, collection, item, version, value FROM model.record) b) x
-		LIMIT 20}),
-		'', "$what: the history is the model's");
+	cmp_ok($operations, '>', 10 * $time, "$what: enough operations");
+	history_is("SELECT key, collection, item, version, value FROM model.record", "$what: the history is the model's");
 	my $lost = $node->safe_psql('postgres', q{
 		SELECT r.key, r.collection, r.item, r.version, r.value, r.level, r.seen, r.txid,
 			q.version, q.value, q.level, q.txid
 		FROM (SELECT *, lag(value) OVER (PARTITION BY key, collection, item ORDER BY version) IS NULL AS deleted_before
-				FROM model.record) r
+				FROM (SELECT *, false AS pruned FROM model.record UNION ALL SELECT *, true FROM model.pruned) a) r
 			JOIN model.record q ON (q.key, q.collection, q.item) = (r.key, r.collection, r.item)
 				AND q.txid <> r.txid AND q.version > r.seen AND q.version < r.version
-		WHERE r.level <> 'read committed'
-			-- an old snapshot may insert below by hand
-			AND q.level <> 'hand'
-			-- an INSERT by hand takes the version that its snapshot makes it take
-			AND q.level <> 'hand'
+		WHERE NOT r.pruned AND r.level <> 'read committed'
+			-- an INSERT by hand takes the version that its snapshot makes it take,
+			-- and what is rebuilt its own
+			AND q.level NOT IN ('hand', 'rebuilt')
 			-- what was expected absent may have been deleted meanwhile
 			AND NOT (r.level = 'conditional' AND r.seen = 0 AND r.deleted_before)
 		LIMIT 20});
@@ -672,12 +997,139 @@ sub run
 	return;
 }
 
-run('large cache', $seconds / 2, 0);
-if (!$failed)
+# --- between the runs -------------------------------------------------------
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+sub history_is
 {
-	$node->append_conf('postgresql.conf', "cfp.cache_size = '1MB'");
-	$node->restart;
-	run('small cache', $seconds / 2, 1);
+	my ($records, $what) = @_;
+
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is(sql(qq{
+		SELECT * FROM (
+			SELECT 'missing', key, collection, item, version, value FROM (
+				$records
+				EXCEPT ALL SELECT key, collection_name, item_name, version, value_int FROM storage_history WHERE key <> 'filler') a
+			UNION ALL
+			SELECT 'too many', key, collection, item, version, value FROM (
+				SELECT key, collection_name AS collection, item_name AS item, version, value_int AS value FROM storage_history WHERE key <> 'filler'
+				EXCEPT ALL $records) b) x
+		LIMIT 20}),
+		'', $what) || report($what);
+}
+
+# What the operations build and ddl may have left.
+sub step_undo_ddl
+{
+	sql(q{
+SET client_min_messages = warning;
+DROP INDEX IF EXISTS model_index;
+ALTER TABLE storage_history DROP CONSTRAINT IF EXISTS model_check, DROP COLUMN IF EXISTS model_column;
+ALTER TABLE storage_latest DROP CONSTRAINT IF EXISTS model_check, DROP COLUMN IF EXISTS model_column});
+	return;
+}
+
+# A user's triggers, from now on until their turn to be looked at.
+my $noted_from;
+sub step_triggers
+{
+	$noted_from = sql('SELECT coalesce(max(id), 0) FROM model.given');
+	sql(q{
+TRUNCATE model.noted;
+CREATE TRIGGER model_note AFTER INSERT ON storage_history FOR EACH ROW WHEN (NEW.key <> 'filler') EXECUTE FUNCTION model.note();
+CREATE CONSTRAINT TRIGGER model_look AFTER INSERT ON storage_history DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW WHEN (NEW.key <> 'filler') EXECUTE FUNCTION model.look()});
+	return;
+}
+
+sub step_triggers_end
+{
+	my ($what) = @_;
+
+	return if !defined $noted_from;
+	is(sql(qq{
+		WITH given AS (SELECT key, collection, item, version, value FROM model.given WHERE id > $noted_from)
+		SELECT 'missing', * FROM (TABLE given EXCEPT ALL TABLE model.noted) a
+		UNION ALL
+		SELECT 'too many', * FROM (TABLE model.noted EXCEPT ALL TABLE given) b
+		LIMIT 20}),
+		'', "$what: a trigger sees each record once") or report("$what: triggers");
+	sql('DROP TRIGGER model_note ON storage_history; DROP TRIGGER model_look ON storage_history');
+	undef $noted_from;
+	return;
+}
+
+# Whatever was removed since, no version is given again.
+sub step_names
+{
+	my ($what) = @_;
+
+	is(sql(q{
+		SELECT key, collection, item, version, array_agg(value ORDER BY id) FROM model.given WHERE NOT by_hand
+		GROUP BY 1, 2, 3, 4 HAVING count(*) > 1 ORDER BY 1, 2, 3, 4 LIMIT 20}),
+		'', "$what: a version names one record") or report("$what: names");
+	return;
+}
+
+# A backup, made as the close of day makes one for a date that it has folded.
+my $backups = 0;
+sub step_backup
+{
+	my ($what) = @_;
+	my $kind = any('full', 'day', 'day');
+	my $date = sql('SELECT date ' . q{'2020-01-01'} . ' + ' . ++$backups);
+
+	remember('control', "backup ($kind) of $date");
+	sql("INSERT INTO model.kept SELECT date '$date', * FROM model.record");
+	sql("ALTER DATABASE postgres SET cfp.backup_history = '$kind'");
+	sql("INSERT INTO storage_days (date, started, items_folded) VALUES ('$date', now(), 0)");
+	sql('SELECT pg_reload_conf()');
+	wait_true($node, "SELECT finished IS NOT NULL FROM cfp.storage_days WHERE date = '$date'");
+	my ($state, $error) = sqlstate($node, 'postgres', "SELECT cfp_verify_backup('$date')");
+	is($state, '00000', "$what: backup ($kind) of $date") or report($error);
+	return;
+}
+
+sub step_restore
+{
+	my ($what) = @_;
+	my $date = sql('SELECT date ' . q{'2020-01-01'} . ' + ' . (1 + int(rand($backups))));
+	my $kept = "SELECT key, collection, item, version, value FROM model.kept WHERE date = '$date'";
+
+	remember('control', "restore of $date");
+	my ($state, $error) = sqlstate($node, 'postgres', "SELECT cfp_restore_backup('$date', discard_newer => true)");
+	is($state, '00000', "$what: restore of $date") or report($error);
+	return if $state ne '00000';
+	history_is($kept, "$what: the history is that of $date");
+	sql(qq{
+SET session_replication_role = replica;	-- nothing of it is stored now
+TRUNCATE model.record;
+INSERT INTO model.record (key, collection, item, version, value, level) SELECT key, collection, item, version, value, 'rebuilt' FROM model.kept WHERE date = '$date'});
+	seen_ok($node, "$what: all agree after the restore");
+	return;
+}
+
+# --- the runs ---------------------------------------------------------------
+
+my @runs = ([ 'large cache', 0, 0 ], [ 'large cache, triggers', 0, 1 ], [ 'small cache', 1, 0 ], [ 'small cache, triggers', 1, 1 ]);
+foreach my $i (0 .. $#runs)
+{
+	my ($what, $small, $triggers) = @{ $runs[$i] };
+
+	if ($small && !$runs[ $i - 1 ][1])
+	{
+		$node->append_conf('postgresql.conf', "cfp.cache_size = '1MB'");
+		$node->restart;
+		wait_worker($node);
+	}
+	step_triggers() if $triggers && !$without{step_triggers};
+	run($what, $seconds / @runs, $small);
+	last if $failed;
+	step_triggers_end($what);
+	step_names($what) unless $without{step_names};
+	step_backup($what) unless $without{step_backup};
+	step_restore($what) if $backups && chance(0.5) && !$without{step_restore};
 }
 
 note(join(', ', map { "$_ $count{$_}" } sort keys %count));
@@ -687,8 +1139,13 @@ log_ok(
 	qr/ERROR:  [^\n]*(?:serialize|deadlock|conflict|concurrent)/,
 	qr/ERROR:  [^\n]*version/,
 	qr/ERROR:  canceling statement/,
+	qr/WARNING:  \d+ records were passed over because they had been given up/,
+	# what a REINDEX CONCURRENTLY that failed has left
+	qr/WARNING:  (?:cannot reindex|skipping reindex of) invalid index/,
 	qr/ERROR:  division by zero/,
+	qr/ERROR:  function return row and query-specified return row do not match/,
 	qr/ERROR:  duplicate key value/,
+	qr/ERROR:  constraint "model_check" for relation "\w+" already exists/,
 	qr/ERROR:  current transaction is aborted/,
 	qr/ERROR:  [^\n]*(?:worker|changing the storage tables by hand)/,
 	qr/WARNING:  cfp: [^\n]* failed: (?:deadlock detected|a transaction is changing)/,

@@ -214,7 +214,7 @@ sub log_ok
 	my ($node, @allowed) = @_;
 	my @bad;
 
-	push @allowed, qr/FATAL:  terminating connection due to administrator command/,
+	push @allowed, qr/FATAL:  terminating (?:connection|autovacuum process) due to administrator command/,
 	  qr/FATAL:  the database system is (?:starting up|not yet accepting connections|in recovery mode|shutting down)/;
 
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -227,7 +227,8 @@ sub log_ok
 	return is(join("\n", @bad), '', 'no unexpected line in the log of ' . $node->name);
 }
 
-# The SQLSTATE a statement ends with, and its message; '00000' when it works.
+# The SQLSTATE a statement ends with, and its message; '00000' when it works,
+# 'none' when it ends without one.
 sub sqlstate
 {
 	my ($node, $database, $sql, %options) = @_;
@@ -240,7 +241,7 @@ sub sqlstate
 		on_error_stop => 1,
 		extra_params => [ '-v', 'VERBOSITY=verbose', @{ $options{extra_params} // [] } ]);
 	my ($state) = $err =~ /(?:ERROR|FATAL):  ([0-9A-Z]{5}):/;
-	return ($state // ($err =~ /(?:ERROR|FATAL|server closed)/ ? 'XXXXX' : '00000'), $err, $out);
+	return ($state // ($err =~ /(?:ERROR|FATAL|server closed)/ ? 'none' : '00000'), $err, $out);
 }
 
 # A statement ends with this SQLSTATE, and its output matches.

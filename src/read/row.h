@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.h
+ *		A row of a collection, and which rows are wanted.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CFP_ROW_H
+#define CFP_ROW_H
+
+#include "record/record.h"
+#include "tables/read_collection.h"
+
+/* One row of a collection. */
+typedef struct CfpRow
+{
+	const char *item;
+	int			item_len;
+	const CfpRecord *record;
+	uint64		txid;
+	bool		own;			/* pending in this transaction */
+} CfpRow;
+
+typedef struct CfpReadOptions
+{
+	CfpItemRange range;			/* all zero: everything */
+	int64		max_items;		/* 0: no limit; counts rows given out */
+	bool		include_deleted;
+} CfpReadOptions;
+
+#endif							/* CFP_ROW_H */
