@@ -172,6 +172,8 @@ take_value(CfpValue *value, const ViewRow *row, const ViewRow *old, TupleDesc de
 static void
 keep_value(CfpValue *value, const ViewRow *row)
 {
+	Assert(row != NULL);
+
 	if (!row->nulls[CFP_COL_VALUE_FLOAT])
 	{
 		memset(value, 0, sizeof(*value));

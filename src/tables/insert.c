@@ -270,12 +270,13 @@ cfp_history_is_plain(Oid history)
 }
 
 static void
-insert_index_entries(Relation rel, Relation *indexes, TupleTableSlot *slot)
+insert_index_entries(Relation rel, Relation *indexes, int nindexes, TupleTableSlot *slot)
 {
-	Assert(insert_target.plain && insert_target.max_attr <= slot->tts_tupleDescriptor->natts);
+	Assert(insert_target.plain && insert_target.nindexes == nindexes);
+	Assert(insert_target.max_attr <= slot->tts_tupleDescriptor->natts);
 
 	slot_getsomeattrs(slot, insert_target.max_attr);
-	for (int i = 0; i < insert_target.nindexes; i++)
+	for (int i = 0; i < nindexes; i++)
 	{
 		IndexInfo  *info = insert_target.infos[i];
 		Datum		values[INDEX_MAX_KEYS];
@@ -330,7 +331,7 @@ cfp_insert_rows(Relation rel, const CfpInsertRows *rows)
 	CommandId	cid = GetCurrentCommandId(true);
 	int			nslots = Min(nrows, BATCH_ROWS);
 	TupleTableSlot **slots = palloc(nslots * sizeof(TupleTableSlot *));
-
+	int			nindexes;
 	bool		plain;
 	bool		constraints;
 	bool		generated;
@@ -348,12 +349,13 @@ cfp_insert_rows(Relation rel, const CfpInsertRows *rows)
 	if (insert_target.relid != RelationGetRelid(rel))
 		look_up_target(rel);
 	plain = insert_target.plain;
+	nindexes = insert_target.nindexes;
 	constraints = insert_target.constraints;
 	generated = insert_target.generated;
 	triggers = insert_target.triggers;
 	if (plain)
 	{
-		for (int i = 0; i < insert_target.nindexes; i++)
+		for (int i = 0; i < nindexes; i++)
 			indexes[i] = index_open(insert_target.indexes[i], RowExclusiveLock);
 	}
 	else
@@ -398,7 +400,7 @@ cfp_insert_rows(Relation rel, const CfpInsertRows *rows)
 		for (int i = 0; i < n; i++)
 		{
 			if (plain)
-				insert_index_entries(rel, indexes, slots[i]);
+				insert_index_entries(rel, indexes, nindexes, slots[i]);
 			else
 			{
 				List	   *recheck = cfp_insert_index_tuples(result_rel, slots[i], estate);
@@ -428,7 +430,7 @@ cfp_insert_rows(Relation rel, const CfpInsertRows *rows)
 	pfree(slots);
 	if (plain)
 	{
-		for (int i = 0; i < insert_target.nindexes; i++)
+		for (int i = 0; i < nindexes; i++)
 			index_close(indexes[i], NoLock);
 	}
 	else
