@@ -1139,6 +1139,7 @@ log_ok(
 	qr/ERROR:  [^\n]*(?:serialize|deadlock|conflict|concurrent)/,
 	qr/ERROR:  [^\n]*version/,
 	qr/ERROR:  canceling statement/,
+	qr/ERROR:  could not read storage_history: it was emptied or rewritten/,
 	qr/WARNING:  \d+ records were passed over because they had been given up/,
 	# what a REINDEX CONCURRENTLY that failed has left
 	qr/WARNING:  (?:cannot reindex|skipping reindex of) invalid index/,
