@@ -154,6 +154,7 @@ sub nothing_lost
 			'postgres', qq{
 CREATE TEMP TABLE acknowledged (item text, version int, mark text);
 \\copy acknowledged FROM '$file'
+ANALYZE acknowledged, storage_history;
 SELECT 'lost', item, version, mark FROM acknowledged a
 WHERE NOT EXISTS (
 	SELECT FROM storage_history h
