@@ -209,9 +209,10 @@ COMMENT ON COLUMN @extschema@.cfp_forgotten.at IS 'when';
 COMMENT ON COLUMN @extschema@.cfp_forgotten.from_id IS 'rebuild: the first id that counts no more';
 COMMENT ON COLUMN @extschema@.cfp_forgotten.to_id IS 'rebuild: the last one';
 
-CREATE TABLE @extschema@.cfp_gate ();
+CREATE TABLE @extschema@.cfp_gate (nothing boolean);
 
 COMMENT ON TABLE @extschema@.cfp_gate IS 'always empty; its lock keeps stores and changes of the storage tables by hand apart';
+COMMENT ON COLUMN @extschema@.cfp_gate.nothing IS 'there since tools that read schemas refuse a table without a column';
 
 REVOKE ALL ON @extschema@.storage_history, @extschema@.storage_latest, @extschema@.storage_dirty,
 	@extschema@.storage_floors, @extschema@.storage_days, @extschema@.cfp_state, @extschema@.cfp_pruned, @extschema@.cfp_forgotten,
@@ -323,20 +324,29 @@ COMMENT ON TRIGGER cfp_local ON @extschema@.cfp_forgotten IS 'rows that logical 
 CREATE FUNCTION @extschema@.cfp_store(
 	key text, data jsonb DEFAULT '{}', item_name text DEFAULT NULL, collection_name text DEFAULT NULL,
 	value "any" DEFAULT NULL, ts timestamptz DEFAULT NULL, username text DEFAULT NULL,
-	expected_version integer DEFAULT NULL)
+	expected_version bigint DEFAULT NULL)
 	RETURNS integer
 	AS 'MODULE_PATHNAME', 'cfp_store_any' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 20;
-COMMENT ON FUNCTION @extschema@.cfp_store(text, jsonb, text, text, "any", timestamptz, text, integer)
+COMMENT ON FUNCTION @extschema@.cfp_store(text, jsonb, text, text, "any", timestamptz, text, bigint)
 	IS 'store a record of an item; returns its version';
 
 CREATE FUNCTION @extschema@.cfp_store(
 	key text, data jsonb, item_name text, collection_name text,
 	value text, ts timestamptz DEFAULT NULL, username text DEFAULT NULL,
-	expected_version integer DEFAULT NULL)
+	expected_version bigint DEFAULT NULL)
 	RETURNS integer
 	AS 'MODULE_PATHNAME', 'cfp_store_text' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 20;
-COMMENT ON FUNCTION @extschema@.cfp_store(text, jsonb, text, text, text, timestamptz, text, integer)
+COMMENT ON FUNCTION @extschema@.cfp_store(text, jsonb, text, text, text, timestamptz, text, bigint)
 	IS 'store a record of an item, its value a string or an untyped parameter; returns its version';
+
+CREATE FUNCTION @extschema@.cfp_store_json(
+	key text, data jsonb DEFAULT '{}', item_name text DEFAULT NULL, collection_name text DEFAULT NULL,
+	value jsonb DEFAULT NULL, ts timestamptz DEFAULT NULL, username text DEFAULT NULL,
+	expected_version bigint DEFAULT NULL)
+	RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 20;
+COMMENT ON FUNCTION @extschema@.cfp_store_json(text, jsonb, text, text, jsonb, timestamptz, text, bigint)
+	IS 'store a record of an item, its value a JSON scalar; returns its version; for drivers, mappers and API generators';
 
 CREATE FUNCTION @extschema@.cfp_store_many(
 	key text, items jsonb, collection_name text DEFAULT NULL, username text DEFAULT NULL)
@@ -347,10 +357,10 @@ COMMENT ON FUNCTION @extschema@.cfp_store_many(text, jsonb, text, text)
 
 CREATE FUNCTION @extschema@.cfp_delete(
 	key text, item_name text DEFAULT NULL, collection_name text DEFAULT NULL,
-	ts timestamptz DEFAULT NULL, username text DEFAULT NULL, expected_version integer DEFAULT NULL)
+	ts timestamptz DEFAULT NULL, username text DEFAULT NULL, expected_version bigint DEFAULT NULL)
 	RETURNS integer
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 20;
-COMMENT ON FUNCTION @extschema@.cfp_delete(text, text, text, timestamptz, text, integer)
+COMMENT ON FUNCTION @extschema@.cfp_delete(text, text, text, timestamptz, text, bigint)
 	IS 'store a tombstone; returns its version, NULL if there was nothing to delete';
 
 CREATE FUNCTION @extschema@.cfp_delete_collection(

@@ -64,7 +64,7 @@ SELECT pg_temp.error($$SELECT cfp.cfp_store_many('bad', '{"a": {"value": 1}, "b"
 SELECT pg_temp.error($$SELECT cfp.cfp_store_many('bad', '{"a": {"value": 1}, "b": {"ts": 5}}')$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store_many('bad', '{"a": {"value": 1}, "b": {"expected_version": -1}}')$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store_many('bad', '{"a": {"value": 1}, "b": {"expected_version": 1.5}}')$$);
-SELECT pg_temp.error($$SELECT cfp.cfp_store_many('bad', '{"a": {"value": 1}, "b": {"expected_version": 1e10}}')$$);
+SELECT pg_temp.error($$SELECT cfp.cfp_store_many('bad', '{"a": {"value": 1}, "b": {"expected_version": 1e20}}')$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store_many('bad', '{"a": {"value": 1}, "b": {"expected_version": "1"}}')$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store_many('bad', '{"a": {"value": 1}, "b": {"data": {"status_int": "x"}}}')$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store_many('bad', jsonb_build_object('a', '{}'::jsonb, repeat('b', 2000), '{}'::jsonb))$$);

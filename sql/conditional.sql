@@ -13,6 +13,11 @@ SELECT pg_temp.error($$SELECT cfp.cfp_store('seat', '{}', '12a', value => 'eve',
 SELECT pg_temp.error($$SELECT cfp.cfp_store('seat', '{}', '12a', value => 'eve', expected_version => 3)$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store('seat', '{}', 'none', value => 'eve', expected_version => 1)$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store('seat', '{}', '12a', expected_version => -1)$$);
+-- a version that no record can have
+SELECT pg_temp.error($$SELECT cfp.cfp_store('seat', '{}', '12a', expected_version => 4294967298)$$);
+SELECT pg_temp.error($$SELECT cfp.cfp_delete('seat', '12a', expected_version => 9223372036854775807)$$);
+SELECT pg_temp.error($$SELECT cfp.cfp_store('seat', '{}', '12a', expected_version => -9223372036854775808)$$);
+SELECT pg_temp.error($$SELECT cfp.cfp_store_many('seat', '{"12a": {"expected_version": 4294967298}}')$$);
 SELECT version, value_string, username FROM cfp.cfp_history('seat', '12a');
 -- own stores count
 BEGIN;

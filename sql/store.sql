@@ -36,6 +36,8 @@ FROM (VALUES
 	('7::numeric'), ('7.0'), ('7.50'), ('9007199254740993::numeric'), ('12.5::pg_temp.percent'),
 	('''text''::text'), ('''''::text'), ('''varchar''::varchar'), ('''char''::char(8)'), ('''name''::name'), ('''12'''),
 	('''"json"''::jsonb'), ('''12''::jsonb'), ('''12.0''::jsonb'), ('''1e2''::jsonb'), ('''true''::jsonb'), ('''null''::jsonb'),
+	('''9223372036854775807''::jsonb'), ('''9223372036854775808''::jsonb'), ('''-9223372036854775808''::jsonb'), ('''-9223372036854775809''::jsonb'),
+	('''1e+21''::jsonb'), ('''-1e25''::jsonb'),
 	('NULL'), ('NULL::int')) e (expression)
 	CROSS JOIN LATERAL pg_temp.route(expression);
 -- the ends of double precision
@@ -61,6 +63,23 @@ SELECT version, data, value_string, timestamp = '2026-02-03 04:05:06+00' AS give
 DEALLOCATE store5;
 DEALLOCATE store8;
 
+-- cfp_store_json: one function, so that untyped parameters have its types
+PREPARE json2 AS SELECT cfp.cfp_store_json($1, value => $2);
+EXECUTE json2('json', '12');
+EXECUTE json2('json', '"12"');
+EXECUTE json2('json', '1e+21');
+EXECUTE json2('json', 'true');
+EXECUTE json2('json', NULL);
+PREPARE json8 AS SELECT cfp.cfp_store_json($1, $2, $3, $4, $5, $6, $7, $8);
+EXECUTE json8('json', '{"a": 1}', 'i', 'c', '1.5', '2026-02-03 04:05:06+00', 'ann', '0');
+SELECT pg_temp.error($$EXECUTE json8('json', '{"a": 1}', 'i', 'c', '1.5', NULL, NULL, '0')$$);
+SELECT pg_temp.error($$EXECUTE json8('json', '{"a": 1}', 'i', 'c', '{"no": "scalar"}', NULL, NULL, '1')$$);
+SELECT pg_temp.error($$EXECUTE json2(NULL, '1')$$);
+DEALLOCATE json2;
+DEALLOCATE json8;
+SELECT item_name, collection_name, version, data, value_int, value_float, value_string, username FROM cfp.storage_history
+WHERE key = 'json' ORDER BY 1, 2, 3;
+
 -- what is refused
 SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => 'NaN'::float8)$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => 'Infinity'::float4)$$);
@@ -68,7 +87,7 @@ SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => 'NaN'::numeric)$$)
 SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => '-Infinity'::numeric)$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => 9223372036854775808::numeric)$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => '1e400'::numeric + 0.5)$$) ~ '^22003 .* is out of range for type double precision';
-SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => '9223372036854775808'::jsonb)$$);
+SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => '1e400'::jsonb)$$) ~ '^22003 .* is out of range for type double precision';
 SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => '{"a": 1}'::jsonb)$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => '[1]'::jsonb)$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_store('route', value => '1'::json)$$);

@@ -173,6 +173,7 @@ my %doors = (
 	'cfp_store, status' => [ "SELECT cfp_store('k', jsonb_build_object('status', $byte))", 'data' ],
 	'cfp_store, a long text' => [ "SELECT cfp_store('k', '{}', 'i', 'c', repeat('x', 100000) || $byte)", 'value' ],
 	'cfp_store, behind other characters' => [ "SELECT cfp_store('k', '{}', 'i', 'c', 'äöü' || $byte)", 'value' ],
+	'cfp_store_json, value' => [ "SELECT cfp_store_json('k', value => to_jsonb($byte))", 'value' ],
 	'cfp_store_many, item' => [ "SELECT cfp_store_many('k', jsonb_build_object('a', '{}'::jsonb, $byte, '{}'::jsonb))", 'item_name' ],
 	'cfp_store_many, data' =>
 	  [ "SELECT cfp_store_many('k', jsonb_build_object('a', '{}'::jsonb, 'b', jsonb_build_object('data', jsonb_build_object('x', $byte))))", 'data' ],
@@ -207,6 +208,7 @@ FROM generate_series(1, 40) len, LATERAL generate_series(0, len - 1) place}), '8
 	my %stores = (
 		'cfp_store' => q{SELECT cfp_store('k', '{}')},
 		'cfp_store, text' => q{SELECT cfp_store('k', '{}', 'i', 'c', 'text')},
+		'cfp_store_json' => q{SELECT cfp_store_json('k', value => '1')},
 		'cfp_store_many' => q{SELECT cfp_store_many('k', '{"a": {}}')},
 		'cfp_delete' => q{SELECT cfp_delete('there', 'i', 'c')},
 		'cfp_delete_collection' => q{SELECT cfp_delete_collection('there', 'c')},

@@ -55,18 +55,57 @@ route_string(CfpValue *value, const char *str, int len)
 	value->str_len = len;
 }
 
+static bool
+numeric_less(Numeric a, Numeric b)
+{
+	return DatumGetBool(DirectFunctionCall2(numeric_lt, NumericGetDatum(a), NumericGetDatum(b)));
+}
+
+bool
+cfp_numeric_int8(Numeric num, int64 *result)
+{
+	if (numeric_is_nan(num) ||
+		numeric_less(num, int64_to_numeric(PG_INT64_MIN)) ||
+		numeric_less(int64_to_numeric(PG_INT64_MAX), num))
+		return false;
+	*result = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(num)));
+	return true;
+}
+
+static void
+route_numeric_float(CfpValue *value, Numeric num)
+{
+	route_float(value, DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(num))));
+}
+
 /* By display scale: 5 is an integer, 5.0 a float. */
+static bool
+is_integer(Numeric num)
+{
+	return DatumGetInt32(DirectFunctionCall1(numeric_scale, NumericGetDatum(num))) == 0;
+}
+
+/* A numeric was chosen for its digits: none is lost without a word. */
 static void
 route_numeric(CfpValue *value, Numeric num)
 {
-	Datum		datum = NumericGetDatum(num);
-
 	if (numeric_is_nan(num) || numeric_is_inf(num))
 		value_not_finite();
-	if (DatumGetInt32(DirectFunctionCall1(numeric_scale, datum)) == 0)
-		route_int(value, DatumGetInt64(DirectFunctionCall1(numeric_int8, datum)));
+	if (is_integer(num))
+		route_int(value, DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(num))));
 	else
-		route_float(value, DatumGetFloat8(DirectFunctionCall1(numeric_float8, datum)));
+		route_numeric_float(value, num);
+}
+
+static void
+route_json_number(CfpValue *value, Numeric num)
+{
+	int64		i;
+
+	if (is_integer(num) && cfp_numeric_int8(num, &i))
+		route_int(value, i);
+	else
+		route_numeric_float(value, num);
 }
 
 static void
@@ -88,7 +127,7 @@ route_jsonb(CfpValue *value, Jsonb *jsonb)
 			route_string(value, scalar.val.string.val, scalar.val.string.len);
 			break;
 		case jbvNumeric:
-			route_numeric(value, scalar.val.numeric);
+			route_json_number(value, scalar.val.numeric);
 			break;
 		case jbvBool:
 			route_int(value, scalar.val.boolean ? 1 : 0);

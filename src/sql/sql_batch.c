@@ -50,13 +50,13 @@ typedef struct BatchItem
 	bool		has_ts;
 	TimestampTz ts;
 	bool		conditional;
-	int32		expected_version;
+	int64		expected_version;
 } BatchItem;
 
 /* What the predicate of a conditional store has met. */
 typedef struct Expectation
 {
-	int32		expected;
+	int64		expected;
 	int32		current;		/* 0: the item does not exist */
 	bool		deleted;
 } Expectation;
@@ -106,11 +106,11 @@ ts_field(const JsonbValue *value)
 												   Int32GetDatum(-1)));
 }
 
-static int32
+static int64
 expected_version_field(const JsonbValue *value)
 {
-	int32		version = -1;
-	bool		error = true;
+	int64		version = 0;
+	bool		valid = false;
 
 	/* 2.0 is an integer, 2.5 is none. */
 	if (value->type == jbvNumeric)
@@ -119,14 +119,14 @@ expected_version_field(const JsonbValue *value)
 												   NumericGetDatum(value->val.numeric),
 												   Int32GetDatum(0));
 
-		if (DatumGetBool(DirectFunctionCall2(numeric_eq, integral,
-											 NumericGetDatum(value->val.numeric))))
-			version = numeric_int4_opt_error(DatumGetNumeric(integral), &error);
+		valid = DatumGetBool(DirectFunctionCall2(numeric_eq, integral,
+												 NumericGetDatum(value->val.numeric))) &&
+			cfp_numeric_int8(value->val.numeric, &version) && version >= 0;
 	}
-	if (error || version < 0)
+	if (!valid)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("expected_version must be an integer from 0 to 2147483647"),
+				 errmsg("expected_version must be an integer, and not be negative"),
 				 errhint("Versions start at 1; 0 means that the item must be absent or deleted.")));
 	return version;
 }
@@ -193,7 +193,7 @@ note_conflict(StringInfo conflicts, const CfpItemName *name, const Expectation *
 {
 	if (conflicts->len > 0)
 		appendStringInfoChar(conflicts, '\n');
-	appendStringInfo(conflicts, "item \"%.*s\": expected version %d",
+	appendStringInfo(conflicts, "item \"%.*s\": expected version " INT64_FORMAT,
 					 name->item_len, name->item, met->expected);
 	if (!cfp_may_read())
 		return;

@@ -312,7 +312,7 @@ store_row(const ViewRow *new, const ViewRow *old, TupleDesc desc)
 		cfp_pending_store(&name, &fields, NULL, NULL, false);
 	else
 	{
-		int32		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
+		int64		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
 
 		check_first_change(&name);
 		cfp_pending_store(&name, &fields, cfp_expect_version, &version, false);
@@ -331,7 +331,7 @@ delete_row(const ViewRow *old)
 {
 	CfpItemName name;
 	CfpFields	fields = {0};
-	int32		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
+	int64		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
 
 	take_name(&name, old);
 	check_first_change(&name);

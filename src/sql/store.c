@@ -31,16 +31,17 @@
 
 PG_FUNCTION_INFO_V1(cfp_store_any);
 PG_FUNCTION_INFO_V1(cfp_store_text);
+PG_FUNCTION_INFO_V1(cfp_store_json);
 PG_FUNCTION_INFO_V1(cfp_delete);
 PG_FUNCTION_INFO_V1(cfp_delete_collection);
 
 /* False when expected_version is not given. */
 static bool
-expected_version_argument(FunctionCallInfo fcinfo, int n, int32 *version)
+expected_version_argument(FunctionCallInfo fcinfo, int n, int64 *version)
 {
 	if (PG_ARGISNULL(n))
 		return false;
-	*version = PG_GETARG_INT32(n);
+	*version = PG_GETARG_INT64(n);
 	if (*version < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -65,7 +66,7 @@ store_item(FunctionCallInfo fcinfo, Oid value_type)
 {
 	CfpItemName name;
 	CfpFields	fields;
-	int32		expected;
+	int64		expected;
 	bool		conditional;
 
 	Assert(PG_NARGS() == 8);
@@ -102,11 +103,21 @@ cfp_store_text(PG_FUNCTION_ARGS)
 	return store_item(fcinfo, TEXTOID);
 }
 
-/* Unlike cfp_expect_version it does not match a tombstone: arg is an int32 *. */
+/*
+ * As cfp_store(..., value "any", ...), with value jsonb: one function, whose
+ * parameters have the types that drivers and API generators take for granted.
+ */
+Datum
+cfp_store_json(PG_FUNCTION_ARGS)
+{
+	return store_item(fcinfo, JSONBOID);
+}
+
+/* Unlike cfp_expect_version it does not match a tombstone: arg is an int64 *. */
 static bool
 expect_live_version(const CfpRecord *current, void *arg)
 {
-	return cfp_expect_present(current, NULL) && current->version == *(int32 *) arg;
+	return cfp_expect_present(current, NULL) && current->version == *(int64 *) arg;
 }
 
 /* Never matches; tells in *arg (a bool) whether there is nothing to delete. */
@@ -123,7 +134,7 @@ cfp_delete(PG_FUNCTION_ARGS)
 {
 	CfpItemName name;
 	CfpFields	fields = {0};
-	int32		expected;
+	int64		expected;
 	int32		version;
 
 	cfp_require_preload();

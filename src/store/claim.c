@@ -59,7 +59,7 @@
 bool
 cfp_expect_version(const CfpRecord *current, void *arg)
 {
-	int32		expected = *(int32 *) arg;
+	int64		expected = *(int64 *) arg;
 
 	if (current == NULL)
 		return expected == 0;

@@ -35,7 +35,7 @@ extern int32 cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 							   CfpStorePredicate predicate, void *arg,
 							   bool missing_ok);
 
-/* The predicate of expected_version; arg is an int32 *. */
+/* The predicate of expected_version; arg is an int64 *. */
 extern bool cfp_expect_version(const CfpRecord *current, void *arg);
 
 /* The predicate of a delete: there is something; arg unused. */
