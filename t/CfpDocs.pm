@@ -597,6 +597,14 @@ CREATE TABLE public.kept AS SELECT to_jsonb(c) - 'txid' AS r FROM cfp.storage_cu
 	return;
 }
 
+# The worker has nothing to do.
+sub stage_idle
+{
+	$node->poll_query_until('app', q{SELECT worker_state = 'idle' AND unflushed_records = 0 FROM cfp.cfp_stat})
+	  or BAIL_OUT('the worker is not idle');
+	return;
+}
+
 # A new database app, with cfp.
 sub stage_app
 {
