@@ -270,7 +270,7 @@ log_ok(
 	qr/ERROR:  [^\n]*cfp\.\w+/,
 	qr/ERROR:  permission denied to set parameter/,
 	qr/ERROR:  cannot drop (?:table|view)/,
-	qr/ERROR:  [^\n]*storage_(?:history|latest)/,
+	qr/(?:ERROR|WARNING):  [^\n]*storage_(?:history|latest)/,
 	qr/ERROR:  [^\n]*own_unique/,
 	qr/ERROR:  canceling statement due to statement timeout/,
 	qr/terminating connection because of crash of another server process/,

@@ -89,6 +89,7 @@ check_is(qr/^0 /, 'no backup yet', 'dbname=postgres');
 
 # Records that wait, for the worker is stopped.
 my $worker = wait_worker($node);
+$node->safe_psql('postgres', q{SELECT cfp_flush()});
 kill 'STOP', $worker;
 $node->safe_psql('postgres', q{SELECT cfp_store('k', '{}', 'i', 'c')});
 wait_true($node, q{SELECT unflushed_age > '2s' FROM cfp.cfp_stat});
