@@ -13,7 +13,10 @@
  *
  * storage_dirty gets each item once.  The worker remembers, within bounds,
  * which items it has put there; whatever may make that untrue (a fold, an
- * error, a change by hand) makes it forget.  A change by hand that S can see
+ * error, a change by hand) makes it forget.  As long as it has known all of
+ * them since storage_dirty was empty, no item that is new to it is looked for
+ * there.  The items of a flush are inserted together and in order, so that one
+ * goes into the index beside the one before.  A change by hand that S can see
  * has raised the database's generation or is still counted in hand_changes
  * by the time S has been taken; that is why both are read after it.
  *
@@ -46,6 +49,7 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -71,7 +75,6 @@
 #include "worker/flush.h"
 
 #define KNOWN_MEMORY	(64 * 1024 * 1024)	/* for names of items in dirty */
-#define INSERT_BATCH	10000	/* items inserted at once */
 #define CURSOR_AGE		10000	/* transactions after which S0 is old */
 #define IDLE_FLUSH		200		/* ms without a commit before a flush */
 
@@ -122,6 +125,7 @@ uint64		cfp_flushes = 0;
 
 static MemoryContext known_context = NULL;
 static known_hash *known = NULL;	/* NULL: nothing is known */
+static bool known_are_all;		/* nothing else is in storage_dirty */
 static uint64 known_generation;
 
 /* The state of one flush. */
@@ -136,9 +140,9 @@ typedef struct Flush
 	int64		records;		/* new for storage_dirty */
 	int32		version;		/* the highest among them */
 	int64		inserted;		/* rows of storage_dirty */
-	MemoryContext batch_context;
-	int			nbatch;
-	Datum		(*batch)[3];	/* the items' names */
+	int			nbatch;			/* items to insert */
+	int			max_batch;
+	const PackedName **batch;	/* their names, of the known ones */
 } Flush;
 
 /*-------------------------------------------------------------------------
@@ -150,13 +154,33 @@ void
 cfp_flush_forget(void)
 {
 	known = NULL;
+	known_are_all = false;
 	if (known_context != NULL)
 		MemoryContextReset(known_context);
 }
 
+void
+cfp_flush_all_folded(uint64 generation)
+{
+	cfp_flush_forget();
+	known_generation = generation;
+	known_are_all = true;
+}
+
+/* Nobody has inserted into storage_dirty since it was made or truncated. */
+static bool
+never_written(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
+
+	table_close(rel, NoLock);
+	return blocks == 0;
+}
+
 /* Make ready for a flush whose snapshot has been taken. */
 static void
-known_begin(CfpDatabase *db)
+known_begin(CfpDatabase *db, Oid dirty)
 {
 	bool		changing = pg_atomic_read_u32(&db->hand_changes) > 0;
 	uint64		generation;
@@ -177,11 +201,12 @@ known_begin(CfpDatabase *db)
 			known_context = AllocSetContextCreate(TopMemoryContext, "cfp dirty items",
 												  ALLOCSET_DEFAULT_SIZES);
 		known = known_create(known_context, 1024, NULL);
+		known_are_all = known_are_all || never_written(dirty);
 	}
 }
 
-/* Remember the item; true when it was not known. */
-static bool
+/* Remember the item; a copy of its name that stays, NULL when it was known. */
+static const PackedName *
 known_add(const PackedName *name)
 {
 	KnownItem  *item;
@@ -190,11 +215,11 @@ known_add(const PackedName *name)
 
 	item = known_insert(known, name, &found);
 	if (found)
-		return false;
+		return NULL;
 	copy = MemoryContextAlloc(known_context, packed_size(name));
 	memcpy(copy, name, packed_size(name));
 	item->name = copy;
-	return true;
+	return copy;
 }
 
 /*-------------------------------------------------------------------------
@@ -210,6 +235,41 @@ same_cursor(const CfpStateCursor *a, const CfpStateCursor *b)
 	return strcmp(a->snapshot, b->snapshot) == 0;
 }
 
+/* In the order of the primary key. */
+static int
+compare_packed(const void *a, const void *b)
+{
+	const PackedName *x = *(const PackedName *const *) a;
+	const PackedName *y = *(const PackedName *const *) b;
+	const char *from_x = x->bytes;
+	const char *from_y = y->bytes;
+
+	for (int i = 0; i < 3; i++)
+	{
+		int			cmp = memcmp(from_x, from_y, Min(x->len[i], y->len[i]));
+
+		if (cmp != 0)
+			return cmp;
+		if (x->len[i] != y->len[i])
+			return x->len[i] < y->len[i] ? -1 : 1;
+		from_x += x->len[i];
+		from_y += x->len[i];
+	}
+	return 0;
+}
+
+static void
+unpack_name(Datum *names, const PackedName *name)
+{
+	const char *from = name->bytes;
+
+	for (int i = 0; i < 3; i++)
+	{
+		names[i] = PointerGetDatum(cstring_to_text_with_len(from, name->len[i]));
+		from += name->len[i];
+	}
+}
+
 /*
  * Insert the batch of items into storage_dirty, but those that are there.
  * Nobody else inserts.
@@ -221,33 +281,59 @@ insert_batch(Flush *flush)
 	CfpTableWriter *writer;
 	TableScan	dirty;
 	Snapshot	snapshot;
+	MemoryContext name_context;
+	MemoryContext old;
 
-	Assert(flush->nbatch >= 0 && flush->nbatch <= INSERT_BATCH);
 	if (flush->nbatch == 0)
 		return;
+	qsort(flush->batch, flush->nbatch, sizeof(PackedName *), compare_packed);
 	/* S does not see what an earlier batch has inserted. */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan_open(&dirty, flush->tables.dirty, flush->tables.dirty_pkey, snapshot, 3);
 	writer = cfp_writer_begin(flush->tables.dirty, 1 << CMD_INSERT);
+	name_context = AllocSetContextCreate(CurrentMemoryContext, "cfp flush name",
+										 ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(name_context);
 	for (int i = 0; i < flush->nbatch; i++)
 	{
-		ScanKeyData keys[3];
+		Datum		names[3];
 
-		names_keys(keys, flush->batch[i]);
-		scan_start(&dirty, keys);
-		if (scan_next(&dirty, ForwardScanDirection))
-			continue;
-		cfp_writer_insert(writer, 3, flush->batch[i], nulls);
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(name_context);
+		unpack_name(names, flush->batch[i]);
+		if (!known_are_all)
+		{
+			ScanKeyData keys[3];
+
+			names_keys(keys, names);
+			scan_start(&dirty, keys);
+			if (scan_next(&dirty, ForwardScanDirection))
+				continue;
+		}
+		cfp_writer_insert(writer, 3, names, nulls);
 		flush->inserted++;
 	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(name_context);
 	cfp_writer_end(writer);
 	scan_close(&dirty);
 	UnregisterSnapshot(snapshot);
-
 	flush->nbatch = 0;
-	MemoryContextReset(flush->batch_context);
+}
+
+/* To be inserted; the name stays until the known ones are forgotten. */
+static void
+add_to_batch(Flush *flush, const PackedName *name)
+{
+	if (flush->nbatch == flush->max_batch)
+	{
+		flush->max_batch *= 2;
+		flush->batch = repalloc_huge(flush->batch, flush->max_batch * sizeof(*flush->batch));
+	}
+	flush->batch[flush->nbatch++] = name;
 	if (MemoryContextMemAllocated(known_context, true) > KNOWN_MEMORY)
 	{
+		insert_batch(flush);
 		cfp_flush_forget();
 		known = known_create(known_context, 1024, NULL);
 	}
@@ -257,9 +343,7 @@ insert_batch(Flush *flush)
 static void
 note_record(Flush *flush, TupleTableSlot *slot, StringInfo name)
 {
-	PackedName *packed;
-	const char *from;
-	MemoryContext old;
+	const PackedName *added;
 
 	flush->records++;
 	slot_getsomeattrs(slot, CFP_COL_VERSION + 1);
@@ -278,21 +362,9 @@ note_record(Flush *flush, TupleTableSlot *slot, StringInfo name)
 		if ((Pointer) part != DatumGetPointer(slot->tts_values[CFP_COL_KEY + i]))
 			pfree(part);
 	}
-	packed = (PackedName *) name->data;
-	if (!known_add(packed))
-		return;
-
-	old = MemoryContextSwitchTo(flush->batch_context);
-	from = packed->bytes;
-	for (int i = 0; i < 3; i++)
-	{
-		flush->batch[flush->nbatch][i] =
-			PointerGetDatum(cstring_to_text_with_len(from, packed->len[i]));
-		from += packed->len[i];
-	}
-	MemoryContextSwitchTo(old);
-	if (++flush->nbatch == INSERT_BATCH)
-		insert_batch(flush);
+	added = known_add((PackedName *) name->data);
+	if (added != NULL)
+		add_to_batch(flush, added);
 }
 
 /* For whom a scan is. */
@@ -338,9 +410,8 @@ collect_new_records(Flush *flush)
 
 	flush->day_files = cfp_day_files_begin();
 	files = cfp_day_files_wanting(flush->day_files);
-	flush->batch_context = AllocSetContextCreate(CurrentMemoryContext, "cfp flush batch",
-												 ALLOCSET_DEFAULT_SIZES);
-	flush->batch = palloc(sizeof(*flush->batch) * INSERT_BATCH);
+	flush->max_batch = 1024;
+	flush->batch = palloc(flush->max_batch * sizeof(*flush->batch));
 
 	flush->foreign_rows = cfp_sees_rows_from(flush->tables.history, flush->tables.history_txid,
 											 flush->new_xmax);
@@ -386,7 +457,7 @@ flush_once(CfpDatabase *db)
 	/* As those of the history, its indexes stay what they are from here on. */
 	LockRelationOid(cfp_tables()->dirty, AccessShareLock);
 	flush.tables = *cfp_tables();
-	known_begin(db);
+	known_begin(db, flush.tables.dirty);
 	flush.new_xmax = cfp_state_read_cursor("dirty", &flush.dirty);
 	(void) cfp_state_read_cursor("files", &flush.files);
 	all_files = collect_new_records(&flush);

@@ -32,6 +32,12 @@ extern int64 cfp_flush_batch(void);
 /* Forget which items are known to be in storage_dirty. */
 extern void cfp_flush_forget(void);
 
+/*
+ * A fold has emptied storage_dirty, and no flush has been since it began; the
+ * generation is the database's of before that.
+ */
+extern void cfp_flush_all_folded(uint64 generation);
+
 /* The rows of storage_dirty that the active snapshot sees. */
 extern int64 cfp_count_dirty(Oid relid);
 

@@ -120,6 +120,8 @@ cfp_fold_run(void)
 	Datum		from[3];
 	int64		done = 0;
 	int64		items;
+	uint64		generation;
+	bool		flushed = false;
 
 	Assert(!IsTransactionState());
 	for (int i = 0; i < 3; i++)
@@ -128,6 +130,7 @@ cfp_fold_run(void)
 	cfp_reconcile();
 	cfp_publish_state(CFP_WORKER_FOLDING);
 	cfp_flush_forget();
+	generation = pg_atomic_read_u64(&db->generation);
 	do
 	{
 		int64		left;
@@ -149,8 +152,11 @@ cfp_fold_run(void)
 		{
 			cfp_flush_batch();
 			cfp_flush_forget();
+			flushed = true;
 		}
 	} while (items >= CHUNK);
+	if (!flushed)
+		cfp_flush_all_folded(generation);
 
 	LWLockAcquire(&db->lock, LW_EXCLUSIVE);
 	db->last_fold = GetCurrentTimestamp();
