@@ -37,6 +37,9 @@
  * The extension's own triggers are for changes by hand and for what logical
  * replication applies, and are left out.
  *
+ * Rows are inserted some at a time, as COPY does it, where no trigger is to see
+ * them one by one.
+ *
  * In a session this writes cfp_state (gate.c), storage_floors and cfp_forgotten,
  * for the same reasons.
  *
@@ -61,6 +64,10 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+/* Rows that are inserted together: so many, or once they are so long. */
+#define BUFFER_ROWS		100
+#define BUFFER_BYTES	65536
+
 struct CfpTableWriter
 {
 	Relation	rel;
@@ -70,7 +77,11 @@ struct CfpTableWriter
 	EState	   *estate;
 	ResultRelInfo *target;
 	EPQState	epq;
-	TupleTableSlot *slot;		/* the new row */
+	TupleTableSlot *slot;		/* the new row of an update */
+	bool		buffers;		/* are rows inserted together? */
+	int			nbuffered;
+	Size		bytes;			/* of those buffered */
+	TupleTableSlot *buffer[BUFFER_ROWS];	/* new rows; made when needed */
 	ExprState **defaults;		/* by column; NULL: none, or not made yet */
 	bool		defaults_made;
 	bool		before_insert;	/* are there triggers before each row? */
@@ -164,6 +175,51 @@ has_before_trigger(const TriggerDesc *triggers, int16 event)
 	return false;
 }
 
+/* A slot for the next row to insert. */
+static TupleTableSlot *
+next_buffer(CfpTableWriter *writer)
+{
+	TupleTableSlot **slot = &writer->buffer[writer->nbuffered];
+
+	if (*slot == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(writer->context);
+
+		*slot = table_slot_create(writer->rel, &writer->estate->es_tupleTable);
+		MemoryContextSwitchTo(old);
+	}
+	return *slot;
+}
+
+/* What is buffered goes into the table and its indexes. */
+static void
+insert_buffered(CfpTableWriter *writer)
+{
+	EState	   *estate = writer->estate;
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+
+	if (writer->nbuffered == 1)
+		table_tuple_insert(writer->rel, writer->buffer[0], estate->es_output_cid, 0, NULL);
+	else if (writer->nbuffered > 1)
+		table_multi_insert(writer->rel, writer->buffer, writer->nbuffered,
+						   estate->es_output_cid, 0, NULL);
+	for (int i = 0; i < writer->nbuffered; i++)
+	{
+		TupleTableSlot *slot = writer->buffer[i];
+		List	   *recheck = NIL;
+
+		if (writer->target->ri_NumIndices > 0)
+			recheck = cfp_insert_index_tuples(writer->target, slot, estate);
+		ExecARInsertTriggers(estate, writer->target, slot, recheck, writer->insert_capture);
+		ExecClearTuple(slot);
+		ResetPerTupleExprContext(estate);
+	}
+	writer->nbuffered = 0;
+	writer->bytes = 0;
+	MemoryContextSwitchTo(old);
+	ResetPerTupleExprContext(estate);
+}
+
 /*-------------------------------------------------------------------------
  * One statement's worth
  *-------------------------------------------------------------------------
@@ -248,6 +304,8 @@ cfp_writer_begin(Oid relid, int operations)
 	disable_own_triggers(triggers);
 	cfp_enforce_constraints(triggers);
 	writer->before_insert = has_before_trigger(triggers, TRIGGER_TYPE_INSERT);
+	writer->buffers = !writer->before_insert &&
+		!(triggers != NULL && (triggers->trig_insert_after_row || triggers->trig_insert_new_table));
 	writer->before_update = has_before_trigger(triggers, TRIGGER_TYPE_UPDATE);
 	writer->before_delete = has_before_trigger(triggers, TRIGGER_TYPE_DELETE);
 	if (writer_does(writer, CMD_UPDATE))
@@ -266,6 +324,7 @@ cfp_writer_end(CfpTableWriter *writer)
 {
 	MemoryContext old = MemoryContextSwitchTo(writer->context);
 
+	insert_buffered(writer);
 	if (writer_does(writer, CMD_DELETE))
 		ExecASDeleteTriggers(writer->estate, writer->target, writer->delete_capture);
 	if (writer_does(writer, CMD_UPDATE))
@@ -304,9 +363,8 @@ make_default(CfpTableWriter *writer, int column)
 
 /* The columns that the caller does not give, of a new row. */
 static void
-writer_fill_defaults(CfpTableWriter *writer, int ncolumns)
+writer_fill_defaults(CfpTableWriter *writer, TupleTableSlot *slot, int ncolumns)
 {
-	TupleTableSlot *slot = writer->slot;
 	int			natts = slot->tts_tupleDescriptor->natts;
 
 	for (int i = ncolumns; i < natts; i++)
@@ -324,11 +382,10 @@ writer_fill_defaults(CfpTableWriter *writer, int ncolumns)
 }
 
 /* The row as it is to be, before its triggers. */
-static TupleTableSlot *
-writer_fill_slot(CfpTableWriter *writer, TupleTableSlot *old, int ncolumns,
-				 const Datum *values, const bool *nulls)
+static void
+writer_fill_slot(CfpTableWriter *writer, TupleTableSlot *slot, TupleTableSlot *old,
+				 int ncolumns, const Datum *values, const bool *nulls)
 {
-	TupleTableSlot *slot = writer->slot;
 	int			natts = slot->tts_tupleDescriptor->natts;
 
 	Assert(ncolumns > 0 && ncolumns <= natts);
@@ -337,7 +394,7 @@ writer_fill_slot(CfpTableWriter *writer, TupleTableSlot *old, int ncolumns,
 	memcpy(slot->tts_values, values, sizeof(Datum) * ncolumns);
 	memcpy(slot->tts_isnull, nulls, sizeof(bool) * ncolumns);
 	if (old == NULL)
-		writer_fill_defaults(writer, ncolumns);
+		writer_fill_defaults(writer, slot, ncolumns);
 	else if (natts > ncolumns)
 	{
 		slot_getallattrs(old);
@@ -348,7 +405,6 @@ writer_fill_slot(CfpTableWriter *writer, TupleTableSlot *old, int ncolumns,
 	}
 	ExecStoreVirtualTuple(slot);
 	slot->tts_tableOid = RelationGetRelid(writer->rel);
-	return slot;
 }
 
 /* After the triggers before the row: what is computed of it, and checked. */
@@ -368,23 +424,24 @@ cfp_writer_insert(CfpTableWriter *writer, int ncolumns, const Datum *values, con
 {
 	EState	   *estate = writer->estate;
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
-	TupleTableSlot *slot = writer_fill_slot(writer, NULL, ncolumns, values, nulls);
+	TupleTableSlot *slot = next_buffer(writer);
 
 	Assert(writer_does(writer, CMD_INSERT));
 
+	writer_fill_slot(writer, slot, NULL, ncolumns, values, nulls);
 	if (!writer->before_insert || ExecBRInsertTriggers(estate, writer->target, slot))
 	{
-		List	   *recheck = NIL;
-
 		complete_row(writer, slot, CMD_INSERT);
-		table_tuple_insert(writer->rel, slot, estate->es_output_cid, 0, NULL);
-		if (writer->target->ri_NumIndices > 0)
-			recheck = cfp_insert_index_tuples(writer->target, slot, estate);
-		ExecARInsertTriggers(estate, writer->target, slot, recheck, writer->insert_capture);
+		slot_getallattrs(slot);
+		writer->bytes += heap_compute_data_size(slot->tts_tupleDescriptor,
+												slot->tts_values, slot->tts_isnull);
+		ExecMaterializeSlot(slot);
+		writer->nbuffered++;
 	}
-	ExecClearTuple(slot);
 	MemoryContextSwitchTo(old);
 	ResetPerTupleExprContext(estate);
+	if (!writer->buffers || writer->nbuffered == BUFFER_ROWS || writer->bytes > BUFFER_BYTES)
+		insert_buffered(writer);
 }
 
 /* Throws unless the row has been changed by us, now. */
@@ -410,10 +467,12 @@ cfp_writer_update(CfpTableWriter *writer, TupleTableSlot *row, int ncolumns,
 {
 	EState	   *estate = writer->estate;
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
-	TupleTableSlot *slot = writer_fill_slot(writer, row, ncolumns, values, nulls);
+	TupleTableSlot *slot = writer->slot;
 	ItemPointerData tid = row->tts_tid;
 
 	Assert(writer_does(writer, CMD_UPDATE) && ItemPointerIsValid(&tid));
+
+	writer_fill_slot(writer, slot, row, ncolumns, values, nulls);
 
 	if (!writer->before_update ||
 		cfp_before_row_update(estate, &writer->epq, writer->target, &tid, slot))
