@@ -7,6 +7,10 @@
  * of the history (rebuild.c).  The history decides unless latest has a higher
  * version; at the same one latest may have been changed by hand.
  *
+ * The items come in order, so where many of latest are asked for one walk
+ * through it finds them, and what it has passed is not there.  A walk that
+ * passes too many others is given up for a descent an item.
+ *
  * Nobody else writes latest meanwhile: changes by hand are kept out by the gate,
  * and the two who call this by its lock (statement.c).
  *
@@ -18,11 +22,21 @@
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
 
+/*
+ * Steps of a walk: what one may waste, and what an item is worth.  A descent
+ * takes as long as some four steps.
+ */
+#define FIRST_CREDIT	400
+#define ITEM_CREDIT		4
+
 void
 cfp_latest_begin(CfpLatestWriter *writer, const CfpTables *tables)
 {
 	writer->writer = cfp_writer_begin(tables->latest, 1 << CMD_INSERT | 1 << CMD_UPDATE);
 	scan_open(&writer->latest, tables->latest, tables->latest_pkey, GetActiveSnapshot(), 3);
+	scan_open(&writer->walk, tables->latest, tables->latest_pkey, GetActiveSnapshot(), 1);
+	writer->walking = false;
+	writer->credit = FIRST_CREDIT;
 	scan_open(&writer->history, tables->history, tables->history_pkey, GetActiveSnapshot(), 4);
 }
 
@@ -30,6 +44,7 @@ void
 cfp_latest_end(CfpLatestWriter *writer)
 {
 	scan_close(&writer->history);
+	scan_close(&writer->walk);
 	scan_close(&writer->latest);
 	cfp_writer_end(writer->writer);
 }
@@ -57,24 +72,53 @@ cfp_latest_behind(TupleTableSlot *latest, TupleTableSlot *history)
 	return false;
 }
 
+/* The item's row of latest; NULL when there is none. */
+static TupleTableSlot *
+find_in_latest(CfpLatestWriter *writer, const Datum *names)
+{
+	ScanKeyData keys[3];
+
+	if (!writer->walking)
+	{
+		scan_start_at(&writer->walk, &writer->start, names);
+		writer->more = scan_next(&writer->walk, ForwardScanDirection);
+		writer->walking = true;
+	}
+	writer->credit += ITEM_CREDIT;
+	while (writer->credit > 0 && writer->more)
+	{
+		int			cmp = compare_slot_names(writer->walk.slot, names);
+
+		if (cmp >= 0)
+			return cmp == 0 ? writer->walk.slot : NULL;
+		writer->credit--;
+		writer->more = scan_next(&writer->walk, ForwardScanDirection);
+	}
+	if (!writer->more)
+		return NULL;
+
+	/* No credit is earned from here on: the walk is where it is. */
+	writer->credit = PG_INT32_MIN / 2;
+	names_keys(keys, names);
+	scan_start(&writer->latest, keys);
+	return scan_next(&writer->latest, ForwardScanDirection) ? writer->latest.slot : NULL;
+}
+
 bool
 cfp_latest_bring(CfpLatestWriter *writer, const Datum *names, bool only_behind)
 {
-	TupleTableSlot *row = writer->latest.slot;
+	TupleTableSlot *row = find_in_latest(writer, names);
 	TupleTableSlot *record = writer->history.slot;
 	ScanKeyData keys[4];
-	bool		in_latest;
 
 	names_keys(keys, names);
-	scan_start(&writer->latest, keys);
-	in_latest = scan_next(&writer->latest, ForwardScanDirection);
-	version_bound(&keys[3], in_latest ? slot_version(row) : PG_INT32_MIN);
+	version_bound(&keys[3], row != NULL ? slot_version(row) : PG_INT32_MIN);
 	scan_start(&writer->history, keys);
 	if (!scan_next(&writer->history, BackwardScanDirection))
 		return false;
 
 	slot_getsomeattrs(record, CFP_NCOLS);
-	if (!in_latest)
+	if (row == NULL)
 		cfp_writer_insert(writer->writer, CFP_NCOLS, record->tts_values, record->tts_isnull);
 	else if (!only_behind || cfp_latest_behind(row, record))
 		cfp_writer_update(writer->writer, row, CFP_NCOLS, record->tts_values, record->tts_isnull);

@@ -18,16 +18,21 @@
 typedef struct CfpLatestWriter
 {
 	CfpTableWriter *writer;
-	TableScan	latest;
 	TableScan	history;
+	TableScan	latest;			/* looks for an item */
+	TableScan	walk;			/* goes through latest from the first item on */
+	ScanStart	start;
+	bool		walking;
+	bool		more;			/* walk.slot has a row */
+	int			credit;			/* steps that the walk may still take */
 } CfpLatestWriter;
 
 /*
  * Between begin and end, in a transaction that has passed the gate, with the
- * active snapshot: put the item's newest record of the history into latest,
+ * active snapshot, items in the order of the primary key: put the item's newest record of the history into latest,
  * unless latest has a higher version.  With only_behind latest is not written
- * where it has that record already.  The names are text; returns whether latest
- * was written.  Throws what an INSERT or UPDATE of latest throws.
+ * where it has that record already.   The names are text, and stay where they
+ * are until the end; returns whether latest was written.  Throws what an INSERT or UPDATE of latest throws.
  */
 extern void cfp_latest_begin(CfpLatestWriter *writer, const CfpTables *tables);
 extern bool cfp_latest_bring(CfpLatestWriter *writer, const Datum *names, bool only_behind);

@@ -199,23 +199,30 @@ scan_start_at(TableScan *s, ScanStart *start, const Datum *names)
 	scan_start(s, &start->row);
 }
 
-/* By their names; -1, 0, 1. */
+/* A slot's three names and those; -1, 0, 1. */
 static inline int
-compare_slots(TupleTableSlot *a, TupleTableSlot *b)
+compare_slot_names(TupleTableSlot *a, const Datum *names)
 {
 	int			cmp = 0;
 
 	slot_getsomeattrs(a, CFP_COL_ITEM + 1);
-	slot_getsomeattrs(b, CFP_COL_ITEM + 1);
 	for (int i = CFP_COL_KEY; i <= CFP_COL_ITEM && cmp == 0; i++)
 	{
 		text	   *x = slot_text(a, i);
-		text	   *y = slot_text(b, i);
+		text	   *y = DatumGetTextPP(names[i]);
 
 		cmp = cfp_compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
 								VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
 	}
 	return cmp;
+}
+
+/* By their names; -1, 0, 1. */
+static inline int
+compare_slots(TupleTableSlot *a, TupleTableSlot *b)
+{
+	slot_getsomeattrs(b, CFP_COL_ITEM + 1);
+	return compare_slot_names(a, &b->tts_values[CFP_COL_KEY]);
 }
 
 /*
