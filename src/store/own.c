@@ -65,6 +65,7 @@ CfpOwnState cfp_own = {.pieces = few_pieces,.pieces_size = FEW_PIECES};
 typedef struct ItemEntry
 {
 	PendingItem *item;
+	uint32		hash;
 	char		status;
 } ItemEntry;
 
@@ -82,6 +83,8 @@ same_item(const PendingItem *a, const PendingItem *b)
 #define SH_HASH_KEY(tb, key) \
 	((key)->hash ^ murmurhash32((uint32) (key)->collection->hash))
 #define SH_EQUAL(tb, a, b) same_item(a, b)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, a) (a)->hash
 #define SH_SCOPE static inline
 #define SH_DECLARE
 #define SH_DEFINE
