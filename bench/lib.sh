@@ -57,7 +57,6 @@ bench_start()
 		max_worker_processes = 16
 		checkpoint_timeout = 1h
 		cfp.cache_size = 2GB
-		jit = off
 	CONF
 	in_work pg_ctl -D "$work/data" -l "$work/log" -w start >/dev/null ||
 		{ cat "$work/log" >&2; die "the cluster does not start"; }
