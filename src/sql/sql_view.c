@@ -12,7 +12,7 @@
  * INSERT stores a new version, whether there is an item or not, so that rows
  * may be copied in from anywhere; updated_at, version and txid given are
  * ignored.  UPDATE and DELETE are conditional on the version the statement
- * has read.  RETURNING shows what was stored.
+ * has read, and on the one that an UPDATE writes.  RETURNING shows what was stored.
  *
  * Takes no lock of its own.
  *
@@ -224,12 +224,38 @@ check_status(const CfpFields *fields, const ViewRow *new, const ViewRow *old,
 		from_data_only("status_int");
 }
 
-/* Columns that name the item, or that each store sets itself, must not change. */
+/*
+ * What each store sets itself may come along, as mappers write whole rows:
+ * updated_at and txid are of no account, and the version must be that of the
+ * row or, as version columns count, the next.
+ */
+static void
+check_version(const ViewRow *old, const ViewRow *new)
+{
+	int64		current = DatumGetInt32(old->values[CFP_COL_VERSION]);
+	int64		given;
+
+	if (new->nulls[CFP_COL_VERSION])
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("version must not be null"),
+				 errhint("Each store sets it: leave it out, or give what was read.")));
+	given = DatumGetInt32(new->values[CFP_COL_VERSION]);
+	if (given != current && given != current + 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the item is not at the expected version"),
+				 cfp_may_read() ?
+				 errdetail("Its version is " INT64_FORMAT ", the row that is written has " INT64_FORMAT ".",
+						   current, given) : 0,
+				 errhint("Read the item again and retry.")));
+}
+
+/* Columns that name the item must not change. */
 static void
 check_unchanged(const ViewRow *old, const ViewRow *new, TupleDesc desc)
 {
 	static const int names[] = {CFP_COL_KEY, CFP_COL_COLLECTION, CFP_COL_ITEM};
-	static const int automatic[] = {CFP_COL_UPDATED_AT, CFP_COL_VERSION, CFP_COL_TXID};
 
 	for (int i = 0; i < lengthof(names); i++)
 		if (changed(names[i], old, new, desc))
@@ -239,13 +265,6 @@ check_unchanged(const ViewRow *old, const ViewRow *new, TupleDesc desc)
 							NameStr(TupleDescAttr(desc, names[i])->attname)),
 					 errdetail("It is part of the item's name."),
 					 errhint("Insert the item under its new name and delete the old one.")));
-	for (int i = 0; i < lengthof(automatic); i++)
-		if (changed(automatic[i], old, new, desc))
-			ereport(ERROR,
-					(errcode(ERRCODE_GENERATED_ALWAYS),
-					 errmsg("column \"%s\" of storage_current cannot be updated",
-							NameStr(TupleDescAttr(desc, automatic[i])->attname)),
-					 errdetail("Each store sets it.")));
 }
 
 /* timestamp and username of the row, where it gives them, are the parameters. */
@@ -300,7 +319,10 @@ store_row(const ViewRow *new, const ViewRow *old, TupleDesc desc)
 	ViewRow		stored;
 
 	if (old != NULL)
+	{
 		check_unchanged(old, new, desc);
+		check_version(old, new);
+	}
 	take_name(&name, new);
 	cfp_fields_init(&fields, new->nulls[CFP_COL_DATA] ? NULL :
 					DatumGetJsonbP(new->values[CFP_COL_DATA]));
