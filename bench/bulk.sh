@@ -44,7 +44,8 @@ bulk_side()
 	drop_database bulk_side
 }
 
-# $1 title, $2 the item's number and $3 its version by g, $4 the SQL of upsert
+# $1 title, $2 the item's number and $3 its version by g, $4 the SQL of upsert,
+# $5 what is wanted of COPY / cfp_store
 bulk_compare()
 {
 	local file=$work/bulk.copy round
@@ -64,7 +65,7 @@ bulk_compare()
 		bulk_side 'upsert with history' "$4"
 	done
 	table
-	ratio 'COPY binary' 'cfp_store' least 1
+	ratio 'COPY binary' 'cfp_store' least "$5"
 	ratio 'upsert with history' 'cfp_store' least 2.5
 	rm -f "$file"
 }
@@ -78,7 +79,7 @@ bulk_compare "$((stores / 10000)) versions of 10,000 items" \
 		FOR v IN 0 .. $stores / 10000 - 1 LOOP
 			$(bulk_upsert "$(bulk_rows '(1000000 + g % 10000)' 1) FROM generate_series(v * 10000, v * 10000 + 9999) g");
 		END LOOP;
-	END \$\$"
+	END \$\$" 1
 
 bulk_compare 'all of distinct items, 100 a collection' '(1000000 + g)' 1 \
-	"$(bulk_upsert "$(bulk_rows '(1000000 + g)' 1) FROM generate_series(0, $stores - 1) g")"
+	"$(bulk_upsert "$(bulk_rows '(1000000 + g)' 1) FROM generate_series(0, $stores - 1) g")" 0.87

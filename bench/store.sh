@@ -58,9 +58,11 @@ for sync in on off; do
 			continue
 		fi
 		note "a row of storage_history has $size bytes, the WAL message as many"
-		# the others write no files either; what those cost: day_files.sh
-		ratio 'cfp_store, no day files' INSERT least 1
+		# as installed; and without day files, which the others do not write either
 		ratio cfp_store INSERT
+		ratio cfp_store 'upsert with history'
+		ratio cfp_store 'WAL message'
+		ratio 'cfp_store, no day files' INSERT least 1
 		ratio 'cfp_store, no day files' 'C insert'
 		for floor in 'C insert' 'C insert, primary key only'; do
 			ratio "$floor" 'WAL message'
