@@ -432,7 +432,7 @@ bench_summary()
 class_of()
 {
 	case $1 in
-		cfp | cfp[_,]*) echo cfp ;;
+		cfp | cfp[_,]* | storage_current) echo cfp ;;
 		INSERT | upsert* | 'PostgreSQL alone' | 'SELECT data by primary key' | \
 			'SELECT by primary key, pipeline' | 'SELECT of 100 names' | 'the rows' | jsonb_object_agg | \
 			'stored text' | 'stored text, uncompressed' | Redis* | SQLite*) echo instead ;;

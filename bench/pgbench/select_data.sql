@@ -1,3 +1,3 @@
 \set i random(1000000, 1009999)
 \set c :i / 100
-SELECT data FROM upsert_latest WHERE key = 'bench' AND collection_name = :c AND item_name = :i;
+SELECT data FROM upsert_latest WHERE key = 'bench' AND collection_name = :c::text AND item_name = :i::text;
