@@ -516,131 +516,37 @@ COMMENT ON FUNCTION @extschema@.cfp_next_end_of_day(timestamptz) IS 'the first e
 -- storage_current
 ----------------------------------------------------------------------------
 
-CREATE FUNCTION @extschema@.cfp_view_guard() RETURNS boolean
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION @extschema@.cfp_view_guard() IS 'internal: true, or an error for a role under row security on a storage table';
+CREATE FUNCTION @extschema@.cfp_fdw_handler() RETURNS fdw_handler
+	AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@.cfp_fdw_handler() IS 'the foreign data wrapper cfp';
+CREATE FUNCTION @extschema@.cfp_fdw_validator(text[], oid) RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@.cfp_fdw_validator(text[], oid) IS 'checks the options of the foreign data wrapper cfp';
 
-CREATE FUNCTION @extschema@.cfp_whole_history() RETURNS boolean
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
-COMMENT ON FUNCTION @extschema@.cfp_whole_history() IS 'internal: must the whole history be read, because the storage tables were changed by hand or emptied since the snapshot, or very many records are not flushed?';
+CREATE FOREIGN DATA WRAPPER cfp HANDLER @extschema@.cfp_fdw_handler VALIDATOR @extschema@.cfp_fdw_validator;
+COMMENT ON FOREIGN DATA WRAPPER cfp IS 'items as tables, in this database';
+CREATE SERVER cfp FOREIGN DATA WRAPPER cfp;
+COMMENT ON SERVER cfp IS 'this database';
 
-CREATE FUNCTION @extschema@.cfp_flushed_xmax() RETURNS xid8
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
-COMMENT ON FUNCTION @extschema@.cfp_flushed_xmax() IS 'internal: the last flush has seen nothing from this transaction on';
+CREATE FOREIGN TABLE @extschema@.storage_current (
+	key text COLLATE "C" NOT NULL,
+	collection_name text COLLATE "C" NOT NULL,
+	item_name text COLLATE "C" NOT NULL,
+	data jsonb,
+	value_int bigint,
+	value_float double precision,
+	value_string text,
+	timestamp timestamptz,
+	status text,
+	status_int integer,
+	username text,
+	updated_at timestamptz,
+	version integer,
+	txid xid8,
+	value jsonb
+) SERVER cfp;
 
-CREATE FUNCTION @extschema@.cfp_flushed_xip() RETURNS xid8[]
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED COST 10;
-COMMENT ON FUNCTION @extschema@.cfp_flushed_xip() IS 'internal: earlier transactions that were in progress at the last flush';
-
-CREATE FUNCTION @extschema@.cfp_pending_rows() RETURNS SETOF @extschema@.storage_history
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1;
-COMMENT ON FUNCTION @extschema@.cfp_pending_rows() IS 'internal: newest record of each item stored in this transaction';
-
-CREATE FUNCTION @extschema@.cfp_pending_version(key text, collection_name text, item_name text) RETURNS integer
-	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION @extschema@.cfp_pending_version(text, text, text) IS 'internal: newest version of an item stored in this transaction, or 0';
-
-CREATE FUNCTION @extschema@.cfp_value_jsonb(value_int bigint, value_float double precision, value_string text) RETURNS jsonb
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE COST 2;
-COMMENT ON FUNCTION @extschema@.cfp_value_jsonb(bigint, double precision, text) IS 'internal: the one value that is not NULL as a jsonb scalar';
-
--- The newest record of each item.  It is in storage_latest, unless the history
--- has a newer one; such an item is in storage_dirty, or has records the last
--- flush has not seen.  An item comes out of exactly one branch, and a
--- condition on the names goes to an index in each of them.
-CREATE VIEW @extschema@.storage_current AS
-SELECT r.*, @extschema@.cfp_value_jsonb(r.value_int, r.value_float, r.value_string) AS value
-FROM (
-	-- folded, and nothing newer in the history; where the history may have been
-	-- changed by hand, its record of the same version counts.  The sum is a
-	-- bigint: after the highest version comes another number
-	SELECT l.*
-	FROM @extschema@.storage_latest l
-	WHERE @extschema@.cfp_view_guard()
-		AND l.version >= @extschema@.cfp_pending_version(l.key, l.collection_name, l.item_name)
-		AND (SELECT true
-			 FROM @extschema@.storage_history h
-			 WHERE h.key = l.key AND h.collection_name = l.collection_name AND h.item_name = l.item_name
-				AND h.version >= l.version + CASE
-					WHEN @extschema@.cfp_whole_history() THEN 0::bigint
-					WHEN EXISTS (
-						SELECT FROM @extschema@.storage_dirty d
-						WHERE d.key = l.key AND d.collection_name = l.collection_name AND d.item_name = l.item_name) THEN 0
-					ELSE 1 END
-			 LIMIT 1) IS NOT TRUE
-	UNION ALL
-	-- flushed since the fold
-	SELECT d.key, d.collection_name, d.item_name,
-		n.data, n.value_int, n.value_float, n.value_string, n.timestamp,
-		n.status, n.status_int, n.username, n.updated_at, n.version, n.txid
-	FROM @extschema@.storage_dirty d
-		CROSS JOIN LATERAL (
-			SELECT h.*
-			FROM @extschema@.storage_history h
-			WHERE h.key = d.key AND h.collection_name = d.collection_name AND h.item_name = d.item_name
-			ORDER BY h.version DESC
-			LIMIT 1) n
-	WHERE @extschema@.cfp_view_guard()
-		AND NOT @extschema@.cfp_whole_history()
-		AND n.version >= @extschema@.cfp_pending_version(d.key, d.collection_name, d.item_name)
-		AND NOT EXISTS (
-			SELECT FROM @extschema@.storage_latest l
-			WHERE l.key = d.key AND l.collection_name = d.collection_name AND l.item_name = d.item_name
-				AND l.version > n.version)
-	UNION ALL
-	-- not flushed yet: found by txid alone (OFFSET 0), as an item may have very
-	-- many flushed versions; the upper bound is for the planner's estimate
-	SELECT n.*
-	FROM (
-			SELECT DISTINCT ON (u.key, u.collection_name, u.item_name) u.*
-			FROM (
-				SELECT h.*
-				FROM @extschema@.storage_history h
-				WHERE @extschema@.cfp_view_guard()
-					AND NOT @extschema@.cfp_whole_history()
-					AND (h.txid >= @extschema@.cfp_flushed_xmax() AND h.txid <= '18446744073709551615'
-						 OR h.txid = ANY (@extschema@.cfp_flushed_xip()))
-				OFFSET 0) u
-			ORDER BY u.key, u.collection_name, u.item_name, u.version DESC) n
-	WHERE n.version >= @extschema@.cfp_pending_version(n.key, n.collection_name, n.item_name)
-		AND NOT EXISTS (
-			SELECT FROM @extschema@.storage_dirty d
-			WHERE d.key = n.key AND d.collection_name = n.collection_name AND d.item_name = n.item_name)
-		AND NOT EXISTS (
-			SELECT FROM @extschema@.storage_latest l
-			WHERE l.key = n.key AND l.collection_name = n.collection_name AND l.item_name = n.item_name
-				AND l.version >= n.version)
-	UNION ALL
-	-- changed by hand, or very much not flushed: what the history has
-	SELECT n.*
-	FROM (
-			SELECT DISTINCT ON (h.key, h.collection_name, h.item_name) h.*
-			FROM @extschema@.storage_history h
-			WHERE @extschema@.cfp_view_guard()
-				AND @extschema@.cfp_whole_history()
-			ORDER BY h.key, h.collection_name, h.item_name, h.version DESC) n
-	WHERE n.version >= @extschema@.cfp_pending_version(n.key, n.collection_name, n.item_name)
-		AND NOT EXISTS (
-			SELECT FROM @extschema@.storage_latest l
-			WHERE l.key = n.key AND l.collection_name = n.collection_name AND l.item_name = n.item_name
-				AND l.version > n.version)
-	UNION ALL
-	-- stored in this transaction
-	SELECT p.*
-	FROM @extschema@.cfp_pending_rows() p
-	WHERE @extschema@.cfp_view_guard()
-		AND NOT EXISTS (
-			SELECT FROM @extschema@.storage_history h
-			WHERE h.key = p.key AND h.collection_name = p.collection_name AND h.item_name = p.item_name
-				AND h.version >= p.version)
-		AND NOT EXISTS (
-			SELECT FROM @extschema@.storage_latest l
-			WHERE l.key = p.key AND l.collection_name = p.collection_name AND l.item_name = p.item_name
-				AND l.version >= p.version)
-) r
-WHERE r.data IS NOT NULL OR r.value_int IS NOT NULL OR r.value_float IS NOT NULL OR r.value_string IS NOT NULL;
-
-COMMENT ON VIEW @extschema@.storage_current IS 'newest record of each item, this transaction''s own included; INSERT, UPDATE and DELETE store and delete; its privileges are those of the functions';
+COMMENT ON FOREIGN TABLE @extschema@.storage_current IS 'newest record of each item, this transaction''s own included; INSERT, UPDATE and DELETE store and delete; its privileges are those of the functions';
 COMMENT ON COLUMN @extschema@.storage_current.key IS 'first part of the name of the item';
 COMMENT ON COLUMN @extschema@.storage_current.collection_name IS 'collection of the item; empty: the key''s unnamed collection';
 COMMENT ON COLUMN @extschema@.storage_current.item_name IS 'name of the item in its collection; empty: the unnamed item';
@@ -658,15 +564,6 @@ COMMENT ON COLUMN @extschema@.storage_current.txid IS 'transaction that stored t
 COMMENT ON COLUMN @extschema@.storage_current.value IS 'the value as a JSON number or string';
 
 REVOKE ALL ON @extschema@.storage_current FROM PUBLIC;
-
-CREATE FUNCTION @extschema@.cfp_current_trigger() RETURNS trigger
-	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION @extschema@.cfp_current_trigger() IS 'makes INSERT, UPDATE and DELETE on storage_current store and delete';
-REVOKE ALL ON FUNCTION @extschema@.cfp_current_trigger() FROM PUBLIC;
-
-CREATE TRIGGER cfp_current INSTEAD OF INSERT OR UPDATE OR DELETE ON @extschema@.storage_current
-	FOR EACH ROW EXECUTE FUNCTION @extschema@.cfp_current_trigger();
-COMMENT ON TRIGGER cfp_current ON @extschema@.storage_current IS 'INSERT stores, UPDATE stores if the version is still the one read, DELETE deletes';
 
 ----------------------------------------------------------------------------
 -- Day files: looking at them, rebuilding from them

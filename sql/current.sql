@@ -139,23 +139,111 @@ SELECT cfp.cfp_store('view', '{}', 'float', 'c', 2.5) > 0 AS stored, cfp.cfp_sto
 SELECT coll, item, value, version FROM pg_temp.shown;
 SELECT count(*), count(DISTINCT (key, collection_name, item_name)) FROM cfp.storage_current WHERE key = 'view';
 
--- a condition on the names reaches an index in each branch
-CREATE FUNCTION pg_temp.scans(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+-- what is read, by what is given of the names
+SELECT count(cfp.cfp_store('plan', '{}', 'i' || n, 'c' || n % 10, n)) FROM generate_series(1, 5000) n;
+SELECT cfp.cfp_fold() > 0 AS folded;
+ANALYZE cfp.storage_history, cfp.storage_latest, cfp.storage_dirty;
+CREATE FUNCTION pg_temp.rows(query text, OUT plan text, OUT rows bigint) LANGUAGE plpgsql AS $$
 DECLARE
 	line text;
 BEGIN
 	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
-		IF line ~ 'Seq Scan|Function Scan' THEN
-			RETURN NEXT regexp_replace(line, '^[ ->]*', '');
-		END IF;
+		plan := concat_ws(E'\n', plan, regexp_replace(line, ' \(returns .*\)', ''));
 	END LOOP;
+	EXECUTE format('SELECT count(*) FROM (%s) q', query) INTO rows;
 END $$;
-SELECT count(cfp.cfp_store('plan', '{}', 'i' || n, 'c' || n % 10, n)) FROM generate_series(1, 5000) n;
-SELECT cfp.cfp_fold() > 0 AS folded;
-ANALYZE cfp.storage_history, cfp.storage_latest, cfp.storage_dirty;
-SELECT * FROM pg_temp.scans($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name = 'i77'$$);
-SELECT value FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name = 'i77';
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name = 'i77'$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE 'i77' = item_name AND key = 'plan' AND collection_name = 'c7' AND value_int > 100$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name = ANY ('{i77,i7,none,i7,NULL}')$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name IN ('i77', 'i7') ORDER BY item_name$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name > 'i7' AND item_name < 'i8'$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name BETWEEN 'i7' AND 'i77' ORDER BY item_name LIMIT 3$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' ORDER BY item_name LIMIT 10$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' ORDER BY item_name DESC LIMIT 10$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = 'plan' ORDER BY collection_name, item_name LIMIT 10$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND item_name = 'i77'$$);
+SELECT * FROM pg_temp.rows($$SELECT key, collection_name, item_name FROM cfp.storage_current ORDER BY key, collection_name, item_name LIMIT 10$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE collection_name = 'c7' AND item_name = 'i77' AND key < 'view'$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = NULL$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name = (SELECT 'i77')$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM cfp.storage_current WHERE collection_name = item_name ORDER BY key, collection_name, item_name$$);
+-- a join looks items up
+CREATE TEMP TABLE asked AS SELECT 'plan' AS key, 'c' || n % 10 AS collection_name, 'i' || n AS item_name FROM generate_series(1, 30) n;
+ANALYZE asked;
+SELECT * FROM pg_temp.rows($$SELECT * FROM asked JOIN cfp.storage_current USING (key, collection_name, item_name)$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM asked a LEFT JOIN cfp.storage_current s ON s.key = a.key AND s.collection_name = a.collection_name AND s.item_name = a.item_name || 'x'$$);
+SELECT * FROM pg_temp.rows($$SELECT * FROM (SELECT DISTINCT collection_name FROM asked LIMIT 1) a, LATERAL (SELECT * FROM cfp.storage_current s WHERE s.key = 'plan' AND s.collection_name = a.collection_name) s$$);
+-- in the right order, each once, whatever the pages
+SELECT bool_and(before < row(key, collection_name, item_name)) AS ordered FROM (
+	SELECT key, collection_name, item_name, lag(row(key, collection_name, item_name)) OVER () AS before FROM cfp.storage_current) o;
 SELECT count(*), sum(value_int) FROM cfp.storage_current WHERE key = 'plan';
+-- generic plans, other values
+PREPARE item(text, text, text) AS SELECT value FROM cfp.storage_current WHERE key = $1 AND collection_name = $2 AND item_name = $3;
+SET plan_cache_mode = force_generic_plan;
+EXPLAIN (COSTS OFF) EXECUTE item('plan', 'c7', 'i77');
+EXECUTE item('plan', 'c7', 'i77');
+EXECUTE item('plan', 'c8', 'i78');
+EXECUTE item('plan', NULL, 'i78');
+RESET plan_cache_mode;
+DEALLOCATE item;
+-- cursors, both ways, held
+BEGIN;
+DECLARE c SCROLL CURSOR WITH HOLD FOR SELECT item_name FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' ORDER BY item_name;
+FETCH 3 FROM c;
+FETCH BACKWARD 1 FROM c;
+SELECT cfp.cfp_delete('plan', 'i1007', 'c7') > 1 AS deleted;
+FETCH LAST FROM c;
+COMMIT;
+FETCH FIRST FROM c;
+MOVE ALL FROM c;
+CLOSE c;
+-- what a query stores itself it does not see
+SELECT count(cfp.cfp_store('plan', '{}', item_name || 'x', collection_name, 1)) FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND value_int < 1000;
+INSERT INTO cfp.storage_current (key, item_name, collection_name) SELECT key, item_name || 'y', collection_name FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND value_int < 1000;
+SELECT count(*) FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7';
+
+-- ON CONFLICT DO NOTHING stores what is absent
+INSERT INTO cfp.storage_current (key, item_name, value) VALUES ('conflict', 'a', '1'), ('conflict', 'b', '2') ON CONFLICT DO NOTHING RETURNING item_name, value, version;
+SELECT cfp.cfp_delete('conflict', 'b');
+INSERT INTO cfp.storage_current (key, item_name, value) VALUES ('conflict', 'a', '3'), ('conflict', 'b', '4'), ('conflict', 'c', '5'), ('conflict', 'c', '6')
+	ON CONFLICT DO NOTHING RETURNING item_name, value, version;
+SELECT pg_temp.error($$INSERT INTO cfp.storage_current (key) VALUES ('conflict') ON CONFLICT (key) DO NOTHING$$);
+SELECT item_name, value, version FROM cfp.storage_current WHERE key = 'conflict';
+
+-- views over it: their condition holds for changes, too
+CREATE VIEW mine WITH (security_barrier) AS SELECT * FROM cfp.storage_current WHERE key = 'mine';
+INSERT INTO mine (key, item_name, value) VALUES ('mine', 'a', '1'), ('yours', 'a', '1');
+UPDATE mine SET value_int = 2 WHERE item_name = 'a' RETURNING key, value;
+DELETE FROM mine WHERE item_name = 'a' RETURNING key, version;
+SELECT key, value FROM cfp.storage_current WHERE key IN ('mine', 'yours') ORDER BY 1;
+SELECT * FROM pg_temp.rows($$SELECT * FROM mine WHERE collection_name = '' AND item_name = 'a'$$);
+DROP VIEW mine;
+CREATE VIEW mine AS SELECT * FROM cfp.storage_current WHERE key = 'mine' AND value_int < 10 WITH CHECK OPTION;
+INSERT INTO mine (key, item_name, value) VALUES ('mine', 'a', '1') RETURNING value;
+SELECT pg_temp.error($$INSERT INTO mine (key, item_name, value) VALUES ('yours', 'b', '1')$$) ~ '^44000' AS refused;
+SELECT pg_temp.error($$UPDATE mine SET value_int = 10$$) ~ '^44000' AS refused;
+UPDATE mine SET value_int = 9 RETURNING value;
+SELECT key, item_name, value FROM cfp.storage_current WHERE key IN ('mine', 'yours') ORDER BY 1;
+DROP VIEW mine;
+
+-- statistics
+ANALYZE cfp.storage_current;
+SELECT reltuples > 5000 AS counted, (SELECT count(*) FROM pg_stats WHERE schemaname = 'cfp' AND tablename = 'storage_current' AND attname IN ('key', 'value_int')) AS columns
+FROM pg_class WHERE oid = 'cfp.storage_current'::regclass;
+
+-- what is not done
+SELECT pg_temp.error('TRUNCATE cfp.storage_current');
+CREATE FOREIGN TABLE other (a int) SERVER cfp;
+SELECT pg_temp.error('SELECT * FROM other');
+SELECT pg_temp.error('INSERT INTO other VALUES (1)');
+DROP FOREIGN TABLE other;
+SELECT pg_temp.error($$CREATE FOREIGN TABLE other (a int) SERVER cfp OPTIONS (a 'b')$$);
+ALTER FOREIGN TABLE cfp.storage_current ADD COLUMN mine int;
+SELECT pg_temp.error('SELECT * FROM cfp.storage_current');
+SELECT pg_temp.error($$INSERT INTO cfp.storage_current (key) VALUES ('k')$$);
+SELECT cfp.cfp_get_value('plan', 'i77', 'c7');
+ALTER FOREIGN TABLE cfp.storage_current DROP COLUMN mine;
+SELECT pg_temp.error('SELECT * FROM cfp.storage_current');
 
 -- joins, aggregates, sub-selects, other views
 SELECT w.item, s.value FROM (VALUES ('int'), ('newer'), ('none')) w (item) LEFT JOIN cfp.storage_current s ON s.key = 'view' AND s.item_name = w.item ORDER BY 1;
@@ -172,19 +260,5 @@ INSERT INTO cfp.storage_current SELECT * FROM copy;
 SELECT count(*) FILTER (WHERE a.data = b.data AND a.value IS NOT DISTINCT FROM b.value AND a.timestamp = b.timestamp
 		AND a.username IS NOT DISTINCT FROM b.username AND a.status IS NOT DISTINCT FROM b.status) AS same, count(*)
 FROM copy a LEFT JOIN cfp.storage_current b ON b.key = 'copy' AND b.collection_name = a.collection_name AND b.item_name = a.item_name;
-
--- What the view asks, asked alone
-SELECT cfp.cfp_value_jsonb(1, NULL, NULL) AS i, cfp.cfp_value_jsonb(NULL, 1, NULL) AS f,
-	cfp.cfp_value_jsonb(NULL, NULL, '1') AS s, cfp.cfp_value_jsonb(NULL, NULL, NULL) IS NULL AS none;
-SELECT cfp.cfp_flush() >= 0 AS flushed;
-SELECT cfp.cfp_whole_history() AS whole_history, cfp.cfp_flushed_xmax() > '3' AS has_flushed,
-	cfp.cfp_flushed_xip() IS NOT NULL AS has_xip;
-BEGIN;
-SELECT cfp.cfp_store('view', item_name => 'own', collection_name => 'p');
-SELECT cfp.cfp_pending_version('view', 'p', 'own') AS own, cfp.cfp_pending_version('view', 'p', 'other') AS other,
-	(SELECT count(*) FROM cfp.cfp_pending_rows()) AS rows;
-ROLLBACK;
-SELECT cfp.cfp_pending_version('view', 'p', 'own') AS own, (SELECT count(*) FROM cfp.cfp_pending_rows()) AS rows;
-SELECT pg_temp.error('SELECT cfp.cfp_current_trigger()');
 SELECT pg_temp.error('SELECT cfp.cfp_gate_trigger()');
 SELECT pg_temp.error('SELECT cfp.cfp_stamp_trigger()');

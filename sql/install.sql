@@ -17,7 +17,7 @@ ORDER BY 1;
 -- each column of a table or view
 SELECT c.relname, a.attname AS without_comment
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.relnamespace = 'cfp'::regnamespace AND c.relkind IN ('r', 'v') AND a.attnum > 0
+WHERE c.relnamespace = 'cfp'::regnamespace AND c.relkind IN ('r', 'v', 'f') AND a.attnum > 0 AND NOT a.attisdropped
 	AND col_description(c.oid, a.attnum) IS NULL
 ORDER BY 1, 2;
 
@@ -31,8 +31,8 @@ ORDER BY 1, 2;
 SELECT c.relname, c.relkind, string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod)
 	|| CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
 	|| CASE WHEN a.attcollation = 'pg_catalog."C"'::regcollation THEN ' "C"' ELSE '' END, ', ' ORDER BY a.attnum) AS columns
-FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-WHERE c.relnamespace = 'cfp'::regnamespace AND c.relkind IN ('r', 'v')
+FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'cfp'::regnamespace AND c.relkind IN ('r', 'v', 'f')
 GROUP BY 1, 2 ORDER BY 1 \g (format=unaligned)
 
 SELECT indexrelid::regclass::text COLLATE "C" AS index, pg_get_indexdef(indexrelid)

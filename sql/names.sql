@@ -58,7 +58,6 @@ CREATE TABLE hostile.storage_history (x int);
 CREATE TABLE hostile.storage_latest (x int);
 CREATE TABLE hostile.storage_dirty (x int);
 CREATE TABLE hostile.cfp_state (x int);
-CREATE FUNCTION hostile.cfp_view_guard() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hostile'; END $$;
 SET search_path = hostile, pg_catalog;
 SELECT cfp.cfp_store('hostile', '{"a": 1}', 'i', 'c', 1);
 SELECT cfp.cfp_get_value('hostile', 'i', 'c');

@@ -42,7 +42,6 @@ SELECT pg_temp.error($$SELECT * FROM cfp.cfp_stat$$);
 SELECT pg_temp.error($$SELECT * FROM cfp.cfp_stat_collections$$);
 SELECT pg_temp.error($$SELECT cfp.cfp_stat_row()$$);
 SELECT cfp.cfp_next_end_of_day('2026-01-01 12:00:00+00') > '2026-01-01 12:00:00+00' AS for_everybody;
-SELECT pg_temp.error($$SELECT * FROM cfp.cfp_pending_rows()$$);
 -- the item is absent: the same answer
 SELECT pg_temp.error($$SELECT cfp.cfp_get('perm', 'none', 'none')$$);
 RESET ROLE;
@@ -135,7 +134,6 @@ GRANT SELECT ON cfp_app.kept TO cfp_nobody;
 SET ROLE cfp_nobody;
 BEGIN;
 SELECT cfp_app.keep_secret();
-SELECT pg_temp.error($$SELECT * FROM cfp.cfp_pending_rows()$$);
 SELECT pg_temp.error($$SELECT * FROM cfp.storage_current$$);
 SELECT * FROM cfp_app.kept;
 ROLLBACK;

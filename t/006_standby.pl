@@ -75,7 +75,7 @@ seen_ok($standby, 'all agree on the standby after changes');
 # What a standby refuses.
 state_is($standby, 'postgres', q{SELECT cfp_store('k', '{}', 'i', 'c')}, '25006', qr/read-only|recovery/, 'cfp_store on a standby');
 state_is($standby, 'postgres', q{SELECT cfp_delete('k', 'item1', 'c1')}, '25006', qr/read-only|recovery/, 'cfp_delete on a standby');
-state_is($standby, 'postgres', q{UPDATE storage_current SET value = '1' WHERE item_name = 'item1'}, '25006', undef, 'the view on a standby');
+state_is($standby, 'postgres', q{UPDATE storage_current SET value = '1' WHERE item_name = 'item1'}, '25006', undef, 'the table on a standby');
 state_is($standby, 'postgres', q{SELECT cfp_flush()}, '25006', qr/standby|recovery/, 'cfp_flush on a standby');
 state_is($standby, 'postgres', q{SELECT cfp_fold()}, '25006', qr/standby|recovery/, 'cfp_fold on a standby');
 is($standby->safe_psql('postgres', 'SELECT worker_pid IS NULL FROM cfp_stat'), 't', 'a standby has no worker');

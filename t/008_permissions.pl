@@ -111,11 +111,11 @@ CREATE FUNCTION public.read_for_all() RETURNS jsonb LANGUAGE sql SECURITY DEFINE
 is(allowed('nobody', 'SELECT public.read_for_all()', 'SECURITY DEFINER'), '2', 'SECURITY DEFINER reads');
 refused('nobody', "SELECT public.read_for_all(); $reads{cfp_get}", undef, 'cfp_get after SECURITY DEFINER');
 
-# The view is the other door to the same.
-refused('nobody', 'SELECT * FROM storage_current', undef, 'the view');
-allowed('reader', 'SELECT * FROM storage_current', 'the view');
-refused('reader', q{INSERT INTO storage_current (key, collection_name, item_name, data) VALUES ('k', 'c', 'v', '{}')}, undef, 'INSERT on the view');
-allowed('storer', q{INSERT INTO storage_current (key, collection_name, item_name, data) VALUES ('k', 'c', 'v', '{}')}, 'INSERT on the view');
+# storage_current is the other door to the same.
+refused('nobody', 'SELECT * FROM storage_current', undef, 'the table');
+allowed('reader', 'SELECT * FROM storage_current', 'the table');
+refused('reader', q{INSERT INTO storage_current (key, collection_name, item_name, data) VALUES ('k', 'c', 'v', '{}')}, undef, 'INSERT on the table');
+allowed('storer', q{INSERT INTO storage_current (key, collection_name, item_name, data) VALUES ('k', 'c', 'v', '{}')}, 'INSERT on the table');
 
 # The tables and the history.
 refused('reader', 'SELECT * FROM storage_history', undef, 'the table storage_history');
@@ -150,7 +150,7 @@ foreach my $name (sort keys %reads)
 }
 state_is($node, 'postgres', $store, '0A000', qr/row(?:-level)? security/i, 'cfp_store with row security', as('reader'));
 state_is($node, 'postgres', $delete, '0A000', qr/row(?:-level)? security/i, 'cfp_delete with row security', as('reader'));
-state_is($node, 'postgres', 'SELECT * FROM storage_current', '0A000', qr/row(?:-level)? security/i, 'the view with row security', as('reader'));
+state_is($node, 'postgres', 'SELECT * FROM storage_current', '0A000', qr/row(?:-level)? security/i, 'the table with row security', as('reader'));
 is($node->safe_psql('postgres', $reads{cfp_get_value}), '2', 'the owner of the tables is not subject to it');
 $node->safe_psql('postgres', 'ALTER TABLE cfp.storage_latest DISABLE ROW LEVEL SECURITY');
 allowed('reader', $reads{cfp_get}, 'cfp_get when row security is off again');

@@ -114,7 +114,7 @@ state_is($node, 'postgres', q{SET cfp.username = 'me'}, '00000', undef, 'cfp.use
 $node->safe_psql('postgres', q{SELECT cfp_store('k', jsonb_build_object('n', n), 'item' || n, 'c', n) FROM generate_series(1, 10) n});
 foreach my $table ('storage_history', 'storage_latest', 'storage_dirty', 'cfp_gate', 'storage_current')
 {
-	my $kind = $table eq 'storage_current' ? 'VIEW' : 'TABLE';
+	my $kind = $table eq 'storage_current' ? 'FOREIGN TABLE' : 'TABLE';
 	state_is($node, 'postgres', "DROP $kind $table", '2BP01', qr/extension cfp requires it|other objects depend on it/, "DROP $kind $table");
 	state_is($node, 'postgres', "DROP $kind $table CASCADE", '2BP01', qr/extension cfp requires it/, "DROP $kind $table CASCADE");
 }
@@ -269,7 +269,7 @@ log_ok(
 	qr/ERROR:  record is too large as JSON text/,
 	qr/ERROR:  [^\n]*cfp\.\w+/,
 	qr/ERROR:  permission denied to set parameter/,
-	qr/ERROR:  cannot drop (?:table|view)/,
+	qr/ERROR:  cannot drop (?:foreign )?table/,
 	qr/(?:ERROR|WARNING):  [^\n]*storage_(?:history|latest)/,
 	qr/ERROR:  [^\n]*own_unique/,
 	qr/ERROR:  canceling statement due to statement timeout/,

@@ -100,7 +100,7 @@ memory_ok('batches', 20_000, 100, qq{
 				FROM generate_series(1, 1000) i), 'c');
 		END LOOP;
 	END \$\$}, 'batches');
-memory_ok('the view', 20_400, 100, [
+memory_ok('storage_current', 20_400, 100, [
 	"INSERT INTO storage_current (key, collection_name, item_name, data, value_string) SELECT 'view', 'c', n % 1000, '{}', $five_kb FROM generate_series(1, 20000) n",
 	q{DO $$ BEGIN
 		FOR n IN 0 .. 199 LOOP

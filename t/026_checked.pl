@@ -181,8 +181,8 @@ my %doors = (
 	'cfp_store_many, username' => [ "SELECT cfp_store_many('k', '{\"a\": {}}'::jsonb, 'c', $byte)", 'username' ],
 	'cfp_delete' => [ "SELECT cfp_delete('there', 'i', 'c', username => $byte)", 'username' ],
 	'cfp_delete_collection' => [ "SELECT cfp_delete_collection('there', 'c', $byte)", 'username' ],
-	'INSERT into the view' => [ "INSERT INTO storage_current (key, item_name, value_string) VALUES ('k', 'i', $byte)", 'value' ],
-	'UPDATE of the view' => [ "UPDATE storage_current SET data = jsonb_build_object('a', $byte) WHERE key = 'there'", 'data' ],
+	'INSERT into storage_current' => [ "INSERT INTO storage_current (key, item_name, value_string) VALUES ('k', 'i', $byte)", 'value' ],
+	'UPDATE of storage_current' => [ "UPDATE storage_current SET data = jsonb_build_object('a', $byte) WHERE key = 'there'", 'data' ],
 	'INSERT into the history' =>
 	  [ "INSERT INTO storage_history (key, collection_name, item_name, data, updated_at, version) VALUES ('k', '', $byte, '{}', now(), 1)", 'item_name' ],
 	'INSERT into latest' =>
@@ -212,10 +212,10 @@ FROM generate_series(1, 40) len, LATERAL generate_series(0, len - 1) place}), '8
 		'cfp_store_many' => q{SELECT cfp_store_many('k', '{"a": {}}')},
 		'cfp_delete' => q{SELECT cfp_delete('there', 'i', 'c')},
 		'cfp_delete_collection' => q{SELECT cfp_delete_collection('there', 'c')},
-		'INSERT into the view' => q{INSERT INTO storage_current (key) VALUES ('k')},
-		'UPDATE of the view' => q{UPDATE storage_current SET value_int = 2 WHERE key = 'there'},
-		'DELETE from the view' => q{DELETE FROM storage_current WHERE key = 'there'},
-		'COPY into the view' => qq{COPY storage_current (key) FROM PROGRAM 'echo k'});
+		'INSERT into storage_current' => q{INSERT INTO storage_current (key) VALUES ('k')},
+		'UPDATE of storage_current' => q{UPDATE storage_current SET value_int = 2 WHERE key = 'there'},
+		'DELETE from storage_current' => q{DELETE FROM storage_current WHERE key = 'there'},
+		'COPY into storage_current' => qq{COPY storage_current (key) FROM PROGRAM 'echo k'});
 	refused($stores{$_}, 'cfp.username', "cfp.username of the start-up packet: $_") foreach sort keys %stores;
 	is(sql(q{SELECT cfp_store('k', '{}', username => 'given')}), '2', 'a username that is given counts instead');
 }

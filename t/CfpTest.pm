@@ -101,7 +101,7 @@ sub wait_true
 	BAIL_OUT("timed out: $query");
 }
 
-# Every reading function and the view against the newest committed records of
+# Every reading function and storage_current against the newest committed records of
 # the history, in one statement and so under one snapshot.
 my $disagreements = q{
 WITH newest AS (
@@ -155,7 +155,7 @@ ORDER BY 1, 2, 3, 4, 5
 LIMIT 20
 };
 
-# The cache, the view and the history agree.
+# The cache, storage_current and the history agree.
 sub seen_ok
 {
 	my ($node, $what, $database) = @_;

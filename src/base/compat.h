@@ -16,6 +16,10 @@
 #include "catalog/index.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_namespace.h"
+#include "commands/explain.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#endif
 #include "commands/tablecmds.h"
 #include "common/jsonapi.h"
 #include "commands/trigger.h"
@@ -23,6 +27,8 @@
 #include "executor/executor.h"
 #include "mb/pg_wchar.h"
 #include "nodes/tidbitmap.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/paths.h"
 #include "parser/parse_relation.h"
 #include "storage/lock.h"
 #include "utils/acl.h"
@@ -334,6 +340,33 @@ cfp_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode)
 	return LockHeldByMe(tag, mode, false);
 #else
 	return LockHeldByMe(tag, mode);
+#endif
+}
+
+/* The pathkeys of one expression, where the query may want them. */
+static inline List *
+cfp_build_expression_pathkey(PlannerInfo *root, Expr *expr, Oid opno, RelOptInfo *rel)
+{
+#if PG_VERSION_NUM >= 160000
+	return build_expression_pathkey(root, expr, opno, rel->relids, false);
+#else
+	return build_expression_pathkey(root, expr, NULL, opno, rel->relids, false);
+#endif
+}
+
+static inline ForeignPath *
+cfp_create_foreignscan_path(PlannerInfo *root, RelOptInfo *rel, double rows, Cost startup,
+							Cost total, List *pathkeys, Relids required_outer)
+{
+#if PG_VERSION_NUM >= 180000
+	return create_foreignscan_path(root, rel, NULL, rows, 0, startup, total, pathkeys,
+								   required_outer, NULL, NIL, NIL);
+#elif PG_VERSION_NUM >= 170000
+	return create_foreignscan_path(root, rel, NULL, rows, startup, total, pathkeys,
+								   required_outer, NULL, NIL, NIL);
+#else
+	return create_foreignscan_path(root, rel, NULL, rows, startup, total, pathkeys,
+								   required_outer, NULL, NIL);
 #endif
 }
 

@@ -51,7 +51,7 @@ cfp_read_collection(const CfpCollectionName *name, const CfpReadOptions *options
 					CfpRowCallback callback, void *arg)
 {
 	CallbackSink into = {
-		.sink = {.take = take_row},
+		.sink = {.take = take_row,.again = options->again},
 		.callback = callback,
 		.arg = arg,
 		.caller_cxt = CurrentMemoryContext,

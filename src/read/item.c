@@ -98,13 +98,13 @@ read_committed(const CfpItemName *name, bool image_only, uint64 *txid)
 }
 
 CfpRecord *
-cfp_read_item(const CfpItemName *name, uint64 *txid)
+cfp_read_item_before(const CfpItemName *name, CommandId before, uint64 *txid)
 {
 	CfpRecord  *record = read_committed(name, false, txid);
 
 	if (cfp_pending_any)
 	{
-		const CfpRecord *own = cfp_pending_find(name, CFP_UP_TO_NOW);
+		const CfpRecord *own = cfp_pending_find(name, before);
 
 		if (own != NULL && (record == NULL || own->version > record->version))
 		{
@@ -114,6 +114,12 @@ cfp_read_item(const CfpItemName *name, uint64 *txid)
 		}
 	}
 	return record;
+}
+
+CfpRecord *
+cfp_read_item(const CfpItemName *name, uint64 *txid)
+{
+	return cfp_read_item_before(name, CFP_UP_TO_NOW, txid);
 }
 
 Jsonb *

@@ -26,4 +26,7 @@ extern Jsonb *cfp_read_image(const CfpItemName *name);
  */
 extern CfpRecord *cfp_read_item(const CfpItemName *name, uint64 *txid);
 
+/* The same, of own records those of commands before this. */
+extern CfpRecord *cfp_read_item_before(const CfpItemName *name, CommandId before, uint64 *txid);
+
 #endif							/* CFP_ITEM_H */

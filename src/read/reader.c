@@ -10,7 +10,8 @@
  *
  * The wing's files, lowest first: reader.c opens a collection, item.c reads one
  * item, walk.c goes through the rows of a collection, for collection.c, which gives
- * them out, and text.c, which makes JSON text of them.
+ * them out, and text.c, which makes JSON text of them; scope.c goes from collection
+ * to collection.
  *
  * Called for each item read, and for each batch of a collection.  First
  * cfp_reader_init(), then, while `cached`, cfp_reader_open() as often as wanted:
@@ -40,13 +41,13 @@ note_use(CfpCollection *col)
 CfpCollection *
 cfp_reader_open(CfpReader *reader, const CfpCollectionName *name, uint64 hash, LWLockMode mode)
 {
-	CfpTableRead reason = CFP_READ_BYPASSED;
+	CfpTableRead reason = reader->fill ? CFP_READ_BYPASSED : CFP_READ_OTHER;
 	bool		loaded = false;
 
 	Assert(reader->cached);
 	for (int tries = 0; tries < CFP_LOAD_TRIES; tries++)
 	{
-		CfpCollection *col = cfp_directory_lock(name, hash, reader->history, true, mode);
+		CfpCollection *col = cfp_directory_lock(name, hash, reader->history, reader->fill, mode);
 		bool		worth;
 
 		if (unlikely(col == NULL))
@@ -72,18 +73,20 @@ cfp_reader_open(CfpReader *reader, const CfpCollectionName *name, uint64 hash, L
 			reason = CFP_READ_OLD_SNAPSHOT;
 			break;
 		}
-		worth = cfp_collection_worth_loading(col, reader->db);
+		worth = reader->fill && cfp_collection_worth_loading(col, reader->db);
 
 		/* That it does not fit is remembered as long as it is asked for. */
-		if (!worth)
+		if (!worth && reader->fill)
 			note_use(col);
 		LWLockRelease(&col->lock);
 		if (!worth || !cfp_collection_load(name, hash, false))
 			break;
 		loaded = true;
 	}
-	cfp_counts.misses++;
-	cfp_counts.table_reads[reason]++;
+	if (reader->fill)
+		cfp_counts.misses++;
+	if (reader->fill || !reader->counted)
+		cfp_counts.table_reads[reason]++;
 	reader->cached = false;
 	return NULL;
 }

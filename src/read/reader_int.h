@@ -27,6 +27,7 @@ typedef struct CfpReader
 	CfpView		view;
 	bool		cached;			/* the cache may be asked at all */
 	bool		counted;		/* as a hit or a miss */
+	bool		fill;			/* load what is not in the cache */
 } CfpReader;
 
 /*
@@ -44,6 +45,7 @@ cfp_reader_init(CfpReader *reader)
 	reader->snapshot = GetActiveSnapshot();
 	reader->cached = false;
 	reader->counted = false;
+	reader->fill = true;
 
 	if (unlikely(IsolationIsSerializable()))
 		cfp_counts.table_reads[CFP_READ_SERIALIZABLE]++;

@@ -26,6 +26,12 @@ typedef struct CfpReadOptions
 	CfpItemRange range;			/* all zero: everything */
 	int64		max_items;		/* 0: no limit; counts rows given out */
 	bool		include_deleted;
+	bool		has_command;	/* of own records those of commands before
+								 * `command` */
+	CommandId	command;
+	bool		no_fill;		/* what is not in the cache stays out of it */
+	bool		again;			/* the same read has been here before: not
+								 * counted */
 } CfpReadOptions;
 
 #endif							/* CFP_ROW_H */

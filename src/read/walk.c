@@ -126,6 +126,7 @@ copy_batch(const CfpReader *reader, const CfpCollection *col, uint32 start,
 		   StringInfo resume)
 {
 	Size		bytes = 0;
+	int			most = options->max_items > 0 ? Min(options->max_items, BATCH_ROWS) : BATCH_ROWS;
 	int			n = 0;
 
 	Assert(LWLockHeldByMe(unconstify(LWLock *, &col->lock)));
@@ -145,7 +146,7 @@ copy_batch(const CfpReader *reader, const CfpCollection *col, uint32 start,
 		if (options->range.to != NULL &&
 			cfp_item_compare(item, options->range.to, options->range.to_len) > 0)
 			break;
-		if (n == BATCH_ROWS || bytes > BATCH_BYTES || i - start == BATCH_ITEMS)
+		if (n == most || bytes > BATCH_BYTES || i - start == BATCH_ITEMS)
 		{
 			resume_at(resume, item);
 			*end = false;
@@ -268,17 +269,6 @@ read_batches(CfpReader *reader, const CfpCollectionName *name,
 	return true;
 }
 
-static bool
-own_in_range(const CfpPendingRow *own, const CfpItemRange *range)
-{
-	return (range->from == NULL ||
-			cfp_compare_names(own->name.item, own->name.item_len,
-							  range->from, range->from_len) >= 0) &&
-		(range->to == NULL ||
-		 cfp_compare_names(own->name.item, own->name.item_len,
-						   range->to, range->to_len) <= 0);
-}
-
 void
 cfp_walk_collection(const CfpCollectionName *name, const CfpReadOptions *options,
 					CfpRowSink *sink)
@@ -297,19 +287,15 @@ cfp_walk_collection(const CfpCollectionName *name, const CfpReadOptions *options
 	initStringInfo(&resume);
 	if (cfp_pending_any)
 	{
-		int			n;
-
-		merge.own = cfp_pending_collection(name, &n);
-		for (int i = 0; i < n; i++)
-		{
-			if (own_in_range(&merge.own[i], &options->range))
-				merge.own[merge.nown++] = merge.own[i];
-		}
+		merge.own = cfp_pending_collection(name, &options->range,
+										   options->has_command ? options->command : CFP_UP_TO_NOW,
+										   &merge.nown);
 		merge.own_txid = U64FromFullTransactionId(GetTopFullTransactionId());
 	}
 
 	cfp_reader_init(&reader);
 	reader.counted = sink->again;
+	reader.fill = !options->no_fill;
 	if (!sink->again)
 		cfp_counts.gets++;
 	if (!reader.cached ||

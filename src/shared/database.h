@@ -37,7 +37,8 @@ typedef enum CfpTableRead
 	CFP_READ_HAND_CHANGE,		/* storage tables changed by hand, or triggers
 								 * off */
 	CFP_READ_RECOVERY,			/* standby */
-	CFP_READ_OTHER,				/* parallel mode, no shared memory */
+	CFP_READ_OTHER,				/* parallel mode, no shared memory, a scan
+								 * that fills nothing */
 	CFP_READ_REASONS
 } CfpTableRead;
 

@@ -98,6 +98,14 @@ cfp_form_row(const CfpItemName *name, const CfpRecord *record, uint64 txid,
 			 Datum *values, bool *nulls)
 {
 	cfp_record_to_row(record, values, nulls);
+	cfp_form_names(name, values, nulls);
+	values[CFP_COL_TXID] = UInt64GetDatum(txid);
+	nulls[CFP_COL_TXID] = false;
+}
+
+void
+cfp_form_names(const CfpItemName *name, Datum *values, bool *nulls)
+{
 	values[CFP_COL_KEY] =
 		PointerGetDatum(cstring_to_text_with_len(name->in.key, name->in.key_len));
 	nulls[CFP_COL_KEY] = false;
@@ -108,8 +116,6 @@ cfp_form_row(const CfpItemName *name, const CfpRecord *record, uint64 txid,
 	values[CFP_COL_ITEM] =
 		PointerGetDatum(cstring_to_text_with_len(name->item, name->item_len));
 	nulls[CFP_COL_ITEM] = false;
-	values[CFP_COL_TXID] = UInt64GetDatum(txid);
-	nulls[CFP_COL_TXID] = false;
 }
 
 HeapTuple

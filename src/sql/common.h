@@ -97,6 +97,9 @@ extern void cfp_fields_init(CfpFields *fields, Jsonb *data);
 extern void cfp_form_row(const CfpItemName *name, const CfpRecord *record,
 						 uint64 txid, Datum *values, bool *nulls);
 
+/* Only its names. */
+extern void cfp_form_names(const CfpItemName *name, Datum *values, bool *nulls);
+
 /* That row as a tuple of a result; columns that a user has added to the table are NULL. */
 extern HeapTuple cfp_form_tuple(TupleDesc desc, const CfpItemName *name,
 								const CfpRecord *record, uint64 txid);

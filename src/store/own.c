@@ -610,17 +610,35 @@ own_add_rows(const PendingCollection *col, CommandId before, CfpPendingRow *rows
 	return n;
 }
 
+static bool
+in_range(const CfpPendingRow *row, const CfpItemRange *range)
+{
+	return (range->from == NULL ||
+			cfp_compare_names(row->name.item, row->name.item_len,
+							  range->from, range->from_len) >= 0) &&
+		(range->to == NULL ||
+		 cfp_compare_names(row->name.item, row->name.item_len,
+						   range->to, range->to_len) <= 0);
+}
+
 CfpPendingRow *
-cfp_pending_collection(const CfpCollectionName *name, int *nrows)
+cfp_pending_collection(const CfpCollectionName *name, const CfpItemRange *range,
+					   CommandId before, int *nrows)
 {
 	PendingCollection *col = cfp_own_find_collection(name);
 	CfpPendingRow *rows;
+	int			n;
 
 	*nrows = 0;
 	if (col == NULL)
 		return NULL;
 	rows = MemoryContextAllocHuge(CurrentMemoryContext, col->nitems * sizeof(CfpPendingRow));
-	*nrows = own_add_rows(col, CFP_UP_TO_NOW, rows, 0);
+	n = own_add_rows(col, before, rows, 0);
+	for (int i = 0; i < n; i++)
+	{
+		if (in_range(&rows[i], range))
+			rows[(*nrows)++] = rows[i];
+	}
 	qsort(rows, *nrows, sizeof(CfpPendingRow), compare_rows);
 	return rows;
 }

@@ -12,6 +12,7 @@
 
 #include "base/names.h"
 #include "record/record.h"
+#include "tables/read_collection.h"
 
 /* Has this transaction any record pending at all?  (The fast test.) */
 extern bool cfp_pending_any;
@@ -39,8 +40,13 @@ typedef struct CfpPendingRow
  */
 extern const CfpRecord *cfp_pending_record(const CfpPendingRow *row);
 
-/* Own newest records of one collection, sorted by item name (palloc'd). */
-extern CfpPendingRow *cfp_pending_collection(const CfpCollectionName *name, int *nrows);
+/*
+ * Own newest records of one collection, of items in a range, sorted by item name
+ * (palloc'd); `before` is a command as for cfp_pending_find().
+ */
+extern CfpPendingRow *cfp_pending_collection(const CfpCollectionName *name,
+											 const CfpItemRange *range,
+											 CommandId before, int *nrows);
 
 /*
  * Own newest records of all items (key NULL) or of one key, unsorted;

@@ -30,6 +30,7 @@
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -582,4 +583,126 @@ cfp_table_collections(Snapshot snapshot, const char *key, int key_len)
 			j++;
 	}
 	return merged;
+}
+
+/* ---------- the collections there are, one by one ---------- */
+
+/* The collections of one table. */
+typedef struct CollectionsOf
+{
+	TableScan	scan;
+	ScanKeyData names[2];
+	ScanKeyData row;
+	text	   *after[2];		/* the scan's bound, key and collection */
+	bool		have;			/* scan.slot has the next */
+} CollectionsOf;
+
+struct CfpCollections
+{
+	MemoryContext context;
+	CollectionsOf tables[2];	/* history, latest */
+	text	   *key;			/* NULL: of all keys */
+	StringInfoData names;		/* those given out last */
+};
+
+/* Go to the first row that comes after these names, or that has them. */
+static void
+collections_of_seek(CollectionsOf *of, const CfpCollectionName *name, bool themselves,
+					const text *only)
+{
+	StrategyNumber strategy = themselves ? BTGreaterEqualStrategyNumber : BTGreaterStrategyNumber;
+	text	   *before[2] = {of->after[0], of->after[1]};
+
+	of->after[0] = cstring_to_text_with_len(name->key, name->key_len);
+	of->after[1] = cstring_to_text_with_len(name->collection, name->collection_len);
+	for (int i = 0; i < 2; i++)
+		ScanKeyEntryInitialize(&of->names[i], SK_ROW_MEMBER | (i == 1 ? SK_ROW_END : 0),
+							   i + 1, strategy, TEXTOID, C_COLLATION_OID, F_BTTEXTCMP,
+							   PointerGetDatum(of->after[i]));
+	memset(&of->row, 0, sizeof(of->row));
+	of->row.sk_flags = SK_ROW_HEADER;
+	of->row.sk_attno = 1;
+	of->row.sk_strategy = strategy;
+	of->row.sk_argument = PointerGetDatum(of->names);
+	scan_start(&of->scan, &of->row);
+	for (int i = 0; i < 2; i++)
+	{
+		if (before[i] != NULL)
+			pfree(before[i]);
+	}
+
+	of->have = scan_next(&of->scan, ForwardScanDirection);
+	if (of->have)
+		slot_getsomeattrs(of->scan.slot, CFP_COL_COLLECTION + 1);
+	if (of->have && only != NULL &&
+		!text_is(slot_text(of->scan.slot, CFP_COL_KEY), VARDATA_ANY(only), VARSIZE_ANY_EXHDR(only)))
+		of->have = false;
+}
+
+CfpCollections *
+cfp_collections_begin(Snapshot snapshot, const char *key, int key_len)
+{
+	CfpTables	tables = cfp_tables_for(snapshot);
+	CfpCollections *collections = palloc0(sizeof(CfpCollections));
+	CfpCollectionName first = {.key = key ? key : "",.key_len = key ? key_len : 0,.collection = ""};
+
+	collections->context = CurrentMemoryContext;
+	initStringInfo(&collections->names);
+	if (key != NULL)
+		collections->key = cstring_to_text_with_len(key, key_len);
+	scan_open(&collections->tables[0].scan, tables.history, tables.history_pkey, snapshot, 1);
+	scan_open(&collections->tables[1].scan, tables.latest, tables.latest_pkey, snapshot, 1);
+	for (int i = 0; i < 2; i++)
+		collections_of_seek(&collections->tables[i], &first, true, collections->key);
+	return collections;
+}
+
+bool
+cfp_collections_next(CfpCollections *collections, CfpCollectionName *name)
+{
+	CollectionsOf *a = &collections->tables[0];
+	CollectionsOf *b = &collections->tables[1];
+	StringInfo	names = &collections->names;
+	MemoryContext old;
+	TupleTableSlot *slot;
+	int			cmp = 0;
+	text	   *part;
+
+	if (!a->have && !b->have)
+		return false;
+	if (!a->have || !b->have)
+		cmp = a->have ? -1 : 1;
+	for (int i = CFP_COL_KEY; i <= CFP_COL_COLLECTION && cmp == 0; i++)
+	{
+		text	   *x = slot_text(a->scan.slot, i);
+		text	   *y = slot_text(b->scan.slot, i);
+
+		cmp = cfp_compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
+								VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
+	}
+	slot = cmp <= 0 ? a->scan.slot : b->scan.slot;
+	resetStringInfo(names);
+	part = slot_text(slot, CFP_COL_KEY);
+	appendBinaryStringInfo(names, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part));
+	name->key_len = names->len;
+	part = slot_text(slot, CFP_COL_COLLECTION);
+	appendBinaryStringInfo(names, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part));
+	name->collection_len = names->len - name->key_len;
+	name->key = names->data;
+	name->collection = names->data + name->key_len;
+
+	old = MemoryContextSwitchTo(collections->context);
+	if (cmp <= 0)
+		collections_of_seek(a, name, false, collections->key);
+	if (cmp >= 0)
+		collections_of_seek(b, name, false, collections->key);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+void
+cfp_collections_end(CfpCollections *collections)
+{
+	for (int i = 0; i < 2; i++)
+		scan_close(&collections->tables[i].scan);
 }

@@ -40,4 +40,15 @@ extern void cfp_table_read_collection(Snapshot snapshot, const CfpCollectionName
  */
 extern List *cfp_table_collections(Snapshot snapshot, const char *key, int key_len);
 
+/*
+ * The collections that have a record the snapshot sees, of a key or (NULL) of
+ * all, in the order of their names, one by one; false at the end.  The names
+ * are good until the next call.  Lives in CurrentMemoryContext.
+ */
+typedef struct CfpCollections CfpCollections;
+
+extern CfpCollections *cfp_collections_begin(Snapshot snapshot, const char *key, int key_len);
+extern bool cfp_collections_next(CfpCollections *collections, CfpCollectionName *name);
+extern void cfp_collections_end(CfpCollections *collections);
+
 #endif							/* CFP_READ_COLLECTION_H */

@@ -7,7 +7,7 @@
  * catalogs is remembered in this backend; invalidation callbacks only mark
  * it as to be looked up again, they look at nothing themselves:
  *
- *		relcache of one of the tables or the view	tables and privileges
+ *		relcache of one of the tables		tables and privileges
  *		schemas, subscriptions						tables
  *		roles, memberships							privileges
  *
@@ -274,7 +274,7 @@ find_relation(Oid schema, const char *name, char relkind)
 		table_unusable(schema, name, "it is missing");
 	if (get_rel_relkind(relid) != relkind)
 		table_unusable(schema, name,
-					   relkind == RELKIND_VIEW ? "it is not a view" : "it is not an ordinary table");
+					   relkind == RELKIND_FOREIGN_TABLE ? "it is not a foreign table" : "it is not an ordinary table");
 	return relid;
 }
 
@@ -439,7 +439,7 @@ look_up_tables(CfpTables *found)
 	found->days = find_relation(schema, "storage_days", RELKIND_RELATION);
 	found->state = find_relation(schema, "cfp_state", RELKIND_RELATION);
 	found->gate = find_relation(schema, "cfp_gate", RELKIND_RELATION);
-	found->current = find_relation(schema, "storage_current", RELKIND_VIEW);
+	found->current = find_relation(schema, "storage_current", RELKIND_FOREIGN_TABLE);
 
 	check_logged(schema, "storage_history", found->history);
 	check_logged(schema, "storage_latest", found->latest);
@@ -626,11 +626,11 @@ cfp_check_privilege(AclMode mode)
 	if (pg_class_aclcheck(t->current, rights->user, mode) != ACLCHECK_OK)
 	{
 		if (wanted == MAY_READ)
-			permission_denied("view", "storage_current", "SELECT", "SELECT");
+			permission_denied("foreign table", "storage_current", "SELECT", "SELECT");
 		else if (wanted == MAY_DELETE)
-			permission_denied("view", "storage_current", "DELETE", "DELETE");
+			permission_denied("foreign table", "storage_current", "DELETE", "DELETE");
 		else
-			permission_denied("view", "storage_current", "INSERT or UPDATE", "INSERT, UPDATE");
+			permission_denied("foreign table", "storage_current", "INSERT or UPDATE", "INSERT, UPDATE");
 	}
 	rights->rights |= wanted;
 	check_row_security(t, rights);

@@ -37,7 +37,7 @@ typedef struct CfpTables
 	Oid			state;
 	Oid			state_pkey;
 	Oid			gate;
-	Oid			current;		/* the view storage_current */
+	Oid			current;		/* the foreign table storage_current */
 	bool		cacheable;		/* gate triggers enabled on history, latest
 								 * and floors, no subscription writes to the
 								 * first two */

@@ -1,18 +1,15 @@
 /*-------------------------------------------------------------------------
  *
- * sql_view.c
- *		What the view storage_current is made of.
+ * foreign_modify.c
+ *		INSERT, UPDATE, DELETE and COPY into storage_current.
  *
- * The view shows the storage tables as they would be if folded now, merged
- * with the transaction's own pending records (cfp_pending_rows), and refuses
- * roles that row security should filter (cfp_view_guard).  Its INSTEAD OF
- * triggers (cfp_current_trigger) store and delete.  Called by the executor
- * only, which has checked the privilege on the view.
+ * Called by the executor, which has checked the privilege on the table.
  *
  * INSERT stores a new version, whether there is an item or not, so that rows
  * may be copied in from anywhere; updated_at, version and txid given are
- * ignored.  UPDATE and DELETE are conditional on the version the statement
- * has read, and on the one that an UPDATE writes.  RETURNING shows what was stored.
+ * ignored.  With ON CONFLICT DO NOTHING it stores only what is absent.  UPDATE
+ * and DELETE are conditional on the version the statement has read, and on the
+ * one that an UPDATE writes.  RETURNING shows what was stored.
  *
  * Takes no lock of its own.
  *
@@ -22,8 +19,9 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
-#include "fmgr.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "optimizer/appendinfo.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/datum.h"
@@ -34,32 +32,47 @@
 #include "record/special.h"
 #include "record/value.h"
 #include "sql/common.h"
+#include "sql/foreign.h"
+#include "sql/foreign_modify.h"
 #include "store/claim.h"
 #include "store/own.h"
 #include "tables/tables.h"
 
-PG_FUNCTION_INFO_V1(cfp_current_trigger);
-PG_FUNCTION_INFO_V1(cfp_pending_rows);
-PG_FUNCTION_INFO_V1(cfp_view_guard);
 
-/* The columns of the view: the tables' (CFP_COL_...), then `value`. */
-#define VIEW_VALUE		CFP_NCOLS
-#define VIEW_NCOLS		(CFP_NCOLS + 1)
-
-typedef struct ViewRow
+typedef struct CurrentRow
 {
-	Datum		values[VIEW_NCOLS];
-	bool		nulls[VIEW_NCOLS];
-} ViewRow;
+	Datum		values[CURRENT_NCOLS];
+	bool		nulls[CURRENT_NCOLS];
+} CurrentRow;
+
+/* What a statement does to the table. */
+typedef struct Modify
+{
+	AttrNumber	old_row;		/* in the rows of the plan: the row as read */
+	bool		only_absent;	/* ON CONFLICT DO NOTHING */
+	MemoryContext row_context;	/* until the next row */
+} Modify;
 
 static void
-take_row(ViewRow *row, HeapTuple tuple, TupleDesc desc)
+take_slot(CurrentRow *row, TupleTableSlot *slot)
 {
-	heap_deform_tuple(tuple, desc, row->values, row->nulls);
+	slot_getallattrs(slot);
+	memcpy(row->values, slot->tts_values, sizeof(row->values));
+	memcpy(row->nulls, slot->tts_isnull, sizeof(row->nulls));
+}
+
+static void
+give_slot(TupleTableSlot *slot, const CurrentRow *row)
+{
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	memcpy(slot->tts_values, row->values, sizeof(row->values));
+	memcpy(slot->tts_isnull, row->nulls, sizeof(row->nulls));
+	ExecStoreVirtualTuple(slot);
 }
 
 static bool
-changed(int column, const ViewRow *old, const ViewRow *new, TupleDesc desc)
+changed(int column, const CurrentRow *old, const CurrentRow *new, TupleDesc desc)
 {
 	Form_pg_attribute att = TupleDescAttr(desc, column);
 
@@ -71,7 +84,7 @@ changed(int column, const ViewRow *old, const ViewRow *new, TupleDesc desc)
 
 /* A text column; NULL is NULL. */
 static const char *
-text_column(const ViewRow *row, int column, int *len)
+text_column(const CurrentRow *row, int column, int *len)
 {
 	text	   *str;
 
@@ -87,13 +100,13 @@ text_column(const ViewRow *row, int column, int *len)
 
 /* A name column; NULL is the empty string. */
 static const char *
-name_column(const ViewRow *row, int column, int *len)
+name_column(const CurrentRow *row, int column, int *len)
 {
 	return row->nulls[column] ? (*len = 0, "") : text_column(row, column, len);
 }
 
 static void
-take_name(CfpItemName *name, const ViewRow *row)
+take_name(CfpItemName *name, const CurrentRow *row)
 {
 	if (row->nulls[CFP_COL_KEY])
 		ereport(ERROR,
@@ -131,7 +144,7 @@ same_value(const CfpValue *a, const CfpValue *b)
  * only columns that differ from it count.  False when none counts.
  */
 static bool
-take_value(CfpValue *value, const ViewRow *row, const ViewRow *old, TupleDesc desc)
+take_value(CfpValue *value, const CurrentRow *row, const CurrentRow *old, TupleDesc desc)
 {
 	static const struct
 	{
@@ -141,7 +154,7 @@ take_value(CfpValue *value, const ViewRow *row, const ViewRow *old, TupleDesc de
 		{CFP_COL_VALUE_INT, INT8OID},
 		{CFP_COL_VALUE_FLOAT, FLOAT8OID},
 		{CFP_COL_VALUE_STRING, TEXTOID},
-		{VIEW_VALUE, JSONBOID}
+		{CURRENT_VALUE, JSONBOID}
 	};
 	bool		found = false;
 
@@ -168,9 +181,9 @@ take_value(CfpValue *value, const ViewRow *row, const ViewRow *old, TupleDesc de
 	return found;
 }
 
-/* The value of a row of the view, as it is, also one that no store accepts. */
+/* The value of a row of the table, as it is, also one that no store accepts. */
 static void
-keep_value(CfpValue *value, const ViewRow *row)
+keep_value(CfpValue *value, const CurrentRow *row)
 {
 	Assert(row != NULL);
 
@@ -204,7 +217,7 @@ from_data_only(const char *column)
  * with it, unless it was left out (INSERT) or as it was (UPDATE).
  */
 static void
-check_status(const CfpFields *fields, const ViewRow *new, const ViewRow *old,
+check_status(const CfpFields *fields, const CurrentRow *new, const CurrentRow *old,
 			 TupleDesc desc)
 {
 	int			len;
@@ -230,7 +243,7 @@ check_status(const CfpFields *fields, const ViewRow *new, const ViewRow *old,
  * row or, as version columns count, the next.
  */
 static void
-check_version(const ViewRow *old, const ViewRow *new)
+check_version(const CurrentRow *old, const CurrentRow *new)
 {
 	int64		current = DatumGetInt32(old->values[CFP_COL_VERSION]);
 	int64		given;
@@ -253,7 +266,7 @@ check_version(const ViewRow *old, const ViewRow *new)
 
 /* Columns that name the item must not change. */
 static void
-check_unchanged(const ViewRow *old, const ViewRow *new, TupleDesc desc)
+check_unchanged(const CurrentRow *old, const CurrentRow *new, TupleDesc desc)
 {
 	static const int names[] = {CFP_COL_KEY, CFP_COL_COLLECTION, CFP_COL_ITEM};
 
@@ -269,7 +282,7 @@ check_unchanged(const ViewRow *old, const ViewRow *new, TupleDesc desc)
 
 /* timestamp and username of the row, where it gives them, are the parameters. */
 static void
-take_special_fields(CfpFields *fields, const ViewRow *new, const ViewRow *old,
+take_special_fields(CfpFields *fields, const CurrentRow *new, const CurrentRow *old,
 					TupleDesc desc)
 {
 	bool		has_timestamp = !new->nulls[CFP_COL_TIMESTAMP];
@@ -308,15 +321,18 @@ check_first_change(const CfpItemName *name)
 				 errhint("Ensure that it finds each item at most once.")));
 }
 
-/* Store the new row; old is NULL for an INSERT.  Returns the row as stored. */
-static HeapTuple
-store_row(const ViewRow *new, const ViewRow *old, TupleDesc desc)
+/*
+ * Store the new row, old is NULL for an INSERT; *stored becomes what is there
+ * then.  False when only what is absent was to be stored, and it is not.
+ */
+static bool
+store_row(const CurrentRow *new, const CurrentRow *old, bool only_absent, TupleDesc desc,
+		  CurrentRow *stored)
 {
 	CfpItemName name;
 	CfpFields	fields;
 	CfpRecord  *record;
 	Jsonb	   *value;
-	ViewRow		stored;
 
 	if (old != NULL)
 	{
@@ -330,26 +346,33 @@ store_row(const ViewRow *new, const ViewRow *old, TupleDesc desc)
 		keep_value(&fields.value, old);
 	take_special_fields(&fields, new, old, desc);
 
-	if (old == NULL)
-		cfp_pending_store(&name, &fields, NULL, NULL, false);
-	else
+	if (old != NULL)
 	{
 		int64		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
 
 		check_first_change(&name);
 		cfp_pending_store(&name, &fields, cfp_expect_version, &version, false);
 	}
+	else if (only_absent)
+	{
+		int64		absent = 0;
+
+		if (cfp_pending_store(&name, &fields, cfp_expect_version, &absent, true) == 0)
+			return false;
+	}
+	else
+		cfp_pending_store(&name, &fields, NULL, NULL, false);
 
 	record = cfp_record_make(&fields);
 	value = cfp_record_value_jsonb(record);
-	cfp_form_row(&name, record, cfp_own_txid(), stored.values, stored.nulls);
-	stored.values[VIEW_VALUE] = PointerGetDatum(value);
-	stored.nulls[VIEW_VALUE] = value == NULL;
-	return heap_form_tuple(desc, stored.values, stored.nulls);
+	cfp_form_row(&name, record, cfp_own_txid(), stored->values, stored->nulls);
+	stored->values[CURRENT_VALUE] = PointerGetDatum(value);
+	stored->nulls[CURRENT_VALUE] = value == NULL;
+	return true;
 }
 
 static void
-delete_row(const ViewRow *old)
+delete_row(const CurrentRow *old)
 {
 	CfpItemName name;
 	CfpFields	fields = {0};
@@ -361,95 +384,137 @@ delete_row(const ViewRow *old)
 	cfp_pending_store(&name, &fields, cfp_expect_version, &version, false);
 }
 
-/* INSTEAD OF INSERT OR UPDATE OR DELETE ON storage_current FOR EACH ROW */
-Datum
-cfp_current_trigger(PG_FUNCTION_ARGS)
-{
-	static const char *const view[] = {"storage_current"};
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	TupleDesc	desc;
-	ViewRow		first;
-	ViewRow		second;
+/* ---------- the executor's calls ---------- */
 
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_INSTEAD(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("cfp_current_trigger() can be called only by the triggers of storage_current")));
-	cfp_check_trigger_relation(fcinfo, "cfp_current_trigger", view, lengthof(view));
-	desc = RelationGetDescr(trigger->tg_relation);
-	if (desc->natts != VIEW_NCOLS)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("view storage_current has been altered"),
-				 errdetail("It has %d columns instead of %d.", desc->natts, VIEW_NCOLS)));
+#define OLD_ROW		"wholerow"
+
+/* The row as it was read comes along: its version is expected, its values compared. */
+void
+cfp_foreign_add_targets(PlannerInfo *root, Index index, RangeTblEntry *entry, Relation rel)
+{
+	add_row_identity_var(root, makeWholeRowVar(entry, index, 0, false), index, OLD_ROW);
+}
+
+List *
+cfp_foreign_plan_modify(PlannerInfo *root, ModifyTable *plan, Index result, int subplan)
+{
+	return list_make1_int(plan->onConflictAction == ONCONFLICT_NOTHING);
+}
+
+static Modify *
+begin(ResultRelInfo *rel)
+{
+	Modify	   *modify = palloc0(sizeof(Modify));
 
 	cfp_require_preload();
+	cfp_check_foreign_table(RelationGetRelid(rel->ri_RelationDesc));
 	cfp_check_row_security();
-
-	take_row(&first, trigger->tg_trigtuple, desc);
-	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
-	{
-		delete_row(&first);
-		return PointerGetDatum(trigger->tg_trigtuple);
-	}
-	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		return PointerGetDatum(store_row(&first, NULL, desc));
-	take_row(&second, trigger->tg_newtuple, desc);
-	return PointerGetDatum(store_row(&second, &first, desc));
+	modify->row_context = AllocSetContextCreate(CurrentMemoryContext, "cfp row of storage_current",
+												ALLOCSET_DEFAULT_SIZES);
+	rel->ri_FdwState = modify;
+	return modify;
 }
 
-/*
- * Is the function called in a query over storage_current?  Then the executor
- * has checked who reads it, though not for the user it runs as.
- */
-static bool
-asked_by_view(FunctionCallInfo fcinfo)
+/* What the slot shows of the row before is of no use any more. */
+static MemoryContext
+begin_row(const Modify *modify)
 {
-	EState	   *estate = ((ReturnSetInfo *) fcinfo->resultinfo)->econtext->ecxt_estate;
-	Oid			view = cfp_tables()->current;
-	ListCell   *lc;
-
-	foreach(lc, estate ? estate->es_range_table : NIL)
-	{
-		if (((RangeTblEntry *) lfirst(lc))->relid == view)
-			return true;
-	}
-	return false;
+	MemoryContextReset(modify->row_context);
+	return MemoryContextSwitchTo(modify->row_context);
 }
 
-/* The newest own record of each item stored in this transaction. */
-Datum
-cfp_pending_rows(PG_FUNCTION_ARGS)
+void
+cfp_foreign_begin_modify(ModifyTableState *state, ResultRelInfo *rel, List *private,
+						 int subplan, int flags)
 {
-	CfpRowSink	sink;
+	Modify	   *modify;
 
-	cfp_rows_begin(fcinfo, &sink);
-	if (!asked_by_view(fcinfo))
-		cfp_check_privilege(ACL_SELECT);
-	if (cfp_pending_any)
+	if (flags & EXEC_FLAG_EXPLAIN_ONLY)
+		return;
+	modify = begin(rel);
+	modify->only_absent = linitial_int(private);
+	if (state->operation != CMD_INSERT)
 	{
-		int			nrows;
-		CfpPendingRow *rows = cfp_pending_all(NULL, 0, GetActiveSnapshot()->curcid, &nrows);
-
-		for (int i = 0; i < nrows; i++)
-		{
-			MemoryContext old = MemoryContextSwitchTo(sink.scratch);
-			const CfpRecord *record = cfp_pending_record(&rows[i]);
-
-			MemoryContextSwitchTo(old);
-			cfp_rows_put(&sink, &rows[i].name, record, cfp_own_txid());
-		}
+		modify->old_row = ExecFindJunkAttributeInTlist(outerPlanState(state)->plan->targetlist, OLD_ROW);
+		if (!AttributeNumberIsValid(modify->old_row))
+			elog(ERROR, "could not find junk column \"%s\"", OLD_ROW);
 	}
-	cfp_rows_end(&sink);
-	return (Datum) 0;
 }
 
-/* True; throws 0A000 when row security is active for the user. */
-Datum
-cfp_view_guard(PG_FUNCTION_ARGS)
+/* COPY, and rows routed to the table as a partition. */
+void
+cfp_foreign_begin_insert(ModifyTableState *state, ResultRelInfo *rel)
 {
-	cfp_check_row_security();
-	PG_RETURN_BOOL(true);
+	(void) begin(rel);
+}
+
+static void
+take_old_row(CurrentRow *row, const Modify *modify, TupleTableSlot *plan_slot, TupleDesc desc)
+{
+	bool		isnull;
+	Datum		datum = ExecGetJunkAttribute(plan_slot, modify->old_row, &isnull);
+	HeapTupleHeader header;
+	HeapTupleData tuple;
+	Datum	   *values = palloc(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+
+	if (isnull)
+		elog(ERROR, "the row to change is null");
+	header = DatumGetHeapTupleHeader(datum);
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	ItemPointerSetInvalid(&tuple.t_self);
+	tuple.t_tableOid = InvalidOid;
+	tuple.t_data = header;
+	heap_deform_tuple(&tuple, desc, values, nulls);
+	memcpy(row->values, values, sizeof(row->values));
+	memcpy(row->nulls, nulls, sizeof(row->nulls));
+}
+
+TupleTableSlot *
+cfp_foreign_insert(EState *estate, ResultRelInfo *rel, TupleTableSlot *slot,
+				   TupleTableSlot *plan_slot)
+{
+	Modify	   *modify = rel->ri_FdwState;
+	MemoryContext old_cxt = begin_row(modify);
+	CurrentRow	new;
+	CurrentRow	stored;
+	bool		done;
+
+	take_slot(&new, slot);
+	done = store_row(&new, NULL, modify->only_absent, slot->tts_tupleDescriptor, &stored);
+	if (done)
+		give_slot(slot, &stored);
+	MemoryContextSwitchTo(old_cxt);
+	return done ? slot : NULL;
+}
+
+TupleTableSlot *
+cfp_foreign_update(EState *estate, ResultRelInfo *rel, TupleTableSlot *slot,
+				   TupleTableSlot *plan_slot)
+{
+	MemoryContext old_cxt = begin_row(rel->ri_FdwState);
+	CurrentRow	old;
+	CurrentRow	new;
+	CurrentRow	stored;
+
+	take_old_row(&old, rel->ri_FdwState, plan_slot, slot->tts_tupleDescriptor);
+	take_slot(&new, slot);
+	(void) store_row(&new, &old, false, slot->tts_tupleDescriptor, &stored);
+	give_slot(slot, &stored);
+	MemoryContextSwitchTo(old_cxt);
+	return slot;
+}
+
+TupleTableSlot *
+cfp_foreign_delete(EState *estate, ResultRelInfo *rel, TupleTableSlot *slot,
+				   TupleTableSlot *plan_slot)
+{
+	MemoryContext old_cxt = begin_row(rel->ri_FdwState);
+	CurrentRow	old;
+
+	take_old_row(&old, rel->ri_FdwState, plan_slot, slot->tts_tupleDescriptor);
+	delete_row(&old);
+	give_slot(slot, &old);
+	MemoryContextSwitchTo(old_cxt);
+	return slot;
 }

@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * foreign_scan.h
+ *		Scanning storage_current.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef CFP_FOREIGN_SCAN_H
+#define CFP_FOREIGN_SCAN_H
+
+#include "base/names.h"
+
+#include "foreign/fdwapi.h"
+
+/* The wrapper's part in running a scan; see fdwapi.h. */
+extern void cfp_foreign_begin_scan(ForeignScanState *node, int flags);
+extern TupleTableSlot *cfp_foreign_next(ForeignScanState *node);
+extern void cfp_foreign_rescan(ForeignScanState *node);
+extern void cfp_foreign_end_scan(ForeignScanState *node);
+extern void cfp_foreign_explain(ForeignScanState *node, struct ExplainState *explain);
+
+
+#endif							/* CFP_FOREIGN_SCAN_H */
