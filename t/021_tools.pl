@@ -126,7 +126,7 @@ sql(q{CREATE TRIGGER cfp_gate BEFORE INSERT OR UPDATE OR DELETE ON cfp.storage_h
 		FOR EACH STATEMENT EXECUTE FUNCTION cfp.cfp_gate_trigger();
 	CREATE TRIGGER cfp_stamp BEFORE INSERT OR UPDATE OR DELETE ON cfp.storage_history
 		FOR EACH ROW EXECUTE FUNCTION cfp.cfp_stamp_trigger()});
-wait_true($node, q{SELECT count(*) = 6 FROM pg_trigger WHERE tgname ~ '^cfp_(gate|stamp)' AND tgenabled = 'A'});
+wait_true($node, q{SELECT count(*) = 8 FROM pg_trigger WHERE tgname ~ '^cfp_(gate|stamp)' AND tgenabled = 'A'});
 is(sql(q{SELECT cfp_get_value('gate', 'i', 'c')}), '22', 'what was changed without the triggers is read');
 seen_ok($node, 'all agree after that');
 
