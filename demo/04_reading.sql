@@ -11,7 +11,7 @@ SELECT cfp_store('postgresql', '{"reason": "nightly reports spill to disk"}', 'w
                  65536, username => 'anna');
 SELECT version, value_int, username, coalesce(data ->> 'reason', data ->> 'description') AS said
 FROM cfp_history('postgresql', 'work_mem', 'Resource Usage / Memory');
--- storage_current is a view like any other: which settings does the running
+-- storage_current is a table like any other: which settings does the running
 -- server not have as they are stored?
 SELECT c.collection_name, c.item_name, c.value AS stored, s.setting AS running, s.unit
 FROM storage_current c JOIN pg_settings s ON s.name = c.item_name
