@@ -1,4 +1,4 @@
--- The view storage_current: what it shows, and INSERT, UPDATE, DELETE on it.
+-- The table storage_current: what it shows, and INSERT, UPDATE, DELETE on it.
 \getenv srcdir PG_ABS_SRCDIR
 \set ECHO none
 \i :srcdir/sql/include/start.psql
@@ -238,6 +238,11 @@ SELECT pg_temp.error('SELECT * FROM other');
 SELECT pg_temp.error('INSERT INTO other VALUES (1)');
 DROP FOREIGN TABLE other;
 SELECT pg_temp.error($$CREATE FOREIGN TABLE other (a int) SERVER cfp OPTIONS (a 'b')$$);
+SELECT cfp.cfp_fdw_validator('{}', 'pg_foreign_table'::regclass) IS NOT NULL AS no_options;
+SELECT pg_temp.error($$SELECT cfp.cfp_fdw_validator('{a=b}', 'pg_foreign_table'::regclass)$$);
+SELECT pg_temp.error($$ALTER SERVER cfp OPTIONS (a 'b')$$);
+SELECT pg_temp.error($$SELECT cfp.cfp_fdw_handler()::text$$) ~ '^0A000|^42846' AS not_shown;
+SELECT fdwname, fdwhandler::regproc, fdwvalidator::regproc FROM pg_foreign_data_wrapper WHERE fdwhandler = 'cfp.cfp_fdw_handler'::regproc;
 ALTER FOREIGN TABLE cfp.storage_current ADD COLUMN mine int;
 SELECT pg_temp.error('SELECT * FROM cfp.storage_current');
 SELECT pg_temp.error($$INSERT INTO cfp.storage_current (key) VALUES ('k')$$);
