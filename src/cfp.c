@@ -19,6 +19,8 @@
 #include "files/instance_lock.h"
 #include "shared/database.h"
 #include "shared/requests.h"
+#include "sql/foreign.h"
+#include "sql/foreign_conflict.h"
 #include "store/commit.h"
 #include "tables/given_up.h"
 #include "tables/references.h"
@@ -73,6 +75,8 @@ _PG_init(void)
 	cfp_settings_init();
 	cfp_tables_init();
 	cfp_pending_init();
+	cfp_foreign_init();
+	cfp_foreign_conflict_init();
 	cfp_given_up_init();
 	cfp_references_init();
 

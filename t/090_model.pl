@@ -51,6 +51,8 @@ CREATE TABLE model.record (
 	PRIMARY KEY (key, collection, item, version));
 
 -- what cfp_prune_history has removed
+CREATE FOREIGN TABLE model.typed (k text OPTIONS (field 'key') COLLATE "C", c text OPTIONS (field 'collection_name') COLLATE "C",
+	i text OPTIONS (field 'item_name') COLLATE "C", value bigint, version int) SERVER cfp;
 CREATE TABLE model.pruned AS TABLE model.record;
 -- all that was ever stored, whatever became of it
 CREATE TABLE model.given (
@@ -434,6 +436,34 @@ sub op_insert_absent
 		late => 1 };
 }
 
+# Stores what is absent, and updates the others, through storage_current or a typed table.
+sub op_upsert
+{
+	my ($session) = @_;
+	my ($key, $collection) = @{ any(@names) };
+	my @chosen = (shuffle @items)[ 0 .. int(rand(3)) ];
+
+	$value += 10;
+	my $list = join(', ', map { "('$key', '$collection', '$chosen[$_]', $value + $_)" } 0 .. $#chosen);
+	my $insert = any(
+		"INSERT INTO storage_current (key, collection_name, item_name, value_int) VALUES $list ON CONFLICT (key, collection_name, item_name) DO UPDATE SET value_int = EXCLUDED.value_int RETURNING item_name, version, value_int",
+		"INSERT INTO model.typed (k, c, i, value) VALUES $list ON CONFLICT (k, c, i) DO UPDATE SET value = EXCLUDED.value RETURNING i AS item_name, version, value AS value_int");
+	return { sql => qq{WITH s AS ($insert) }
+		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) }
+		  . qq{SELECT '$key', '$collection', item_name, version, value_int, '$session->{level}', @{[ newest_of($key, $collection) ]} FROM s} };
+}
+
+sub op_update_typed
+{
+	my ($session) = @_;
+	my ($key, $collection) = @{ any(@names) };
+
+	$value += 10;
+	return { sql => qq{WITH s AS (UPDATE model.typed SET value = $value + right(i, 1)::int WHERE k = '$key' AND c = '$collection' AND i LIKE 'item%' RETURNING i AS item_name, version, value) }
+		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) }
+		  . qq{SELECT '$key', '$collection', item_name, version, value, 'conditional', @{[ newest_of($key, $collection) ]} FROM s} };
+}
+
 # Reads, each as one text: item:version:value in order of item.
 my $row = sub { my ($item, $version, $value) = @_; return "coalesce(string_agg($item || ':' || $version || ':' || $value, ' ' ORDER BY $item COLLATE \"C\"), '')" };
 my %reader = (
@@ -446,6 +476,8 @@ my %reader = (
 	'storage_current, key' => sub { "SELECT @{[ $row->('item_name', 'version', 'value_int') ]} FROM storage_current WHERE key = '$_[0]' AND collection_name || '' = '$_[1]'" },
 	'storage_current, all' => sub { "SELECT @{[ $row->('item_name', 'version', 'value_int') ]} FROM storage_current WHERE key || '' = '$_[0]' AND collection_name || '' = '$_[1]'" },
 	'storage_current, items' => sub { "SELECT @{[ $row->('item_name', 'version', 'value_int') ]} FROM storage_current WHERE key = '$_[0]' AND collection_name = '$_[1]' AND item_name = ANY ('{@{[ join ',', @items ]}}')" },
+	'storage_current, backward' => sub { "SELECT @{[ $row->('item_name', 'version', 'value_int') ]} FROM (SELECT * FROM storage_current WHERE key = '$_[0]' AND collection_name = '$_[1]' AND item_name <= 'item9' ORDER BY item_name DESC OFFSET 0) d" },
+	'a typed table' => sub { "SELECT @{[ $row->('i', 'version', 'value') ]} FROM model.typed WHERE k = '$_[0]' AND c = '$_[1]' AND i LIKE 'item%'" },
 	'storage_current, join' => sub { "SELECT @{[ $row->('item_name', 'version', 'value_int') ]} FROM unnest('{@{[ join ',', @items ]}}'::text[]) i JOIN storage_current ON key = '$_[0]' AND collection_name = '$_[1]' AND item_name = i" },
 	cfp_get => sub { "SELECT @{[ $row->('i', q{(g ->> 'version')}, q{(g ->> 'value')}) ]} FROM unnest('{@{[ join ',', @items ]}}'::text[]) i, cfp_get('$_[0]', i, '$_[1]') g WHERE g IS NOT NULL" },
 	cfp_item => sub { "SELECT @{[ $row->('i', '(g).version', '(g).value_int') ]} FROM unnest('{@{[ join ',', @items ]}}'::text[]) i, cfp_item('$_[0]', i, '$_[1]') g WHERE (g).version IS NOT NULL" },
@@ -724,7 +756,7 @@ sub closed
 my %weight = (
 	store => 20, delete => 4, conditional => 8, conditional_new => 4, conditional_old => 2, store_many => 4, batch => 5,
 	delete_collection => 1, block => 1, deep => 0.3,
-	update_view => 4, update_view_many => 1, insert_view => 3, delete_view => 2, insert_absent => 2,
+	update_view => 4, update_view_many => 1, insert_view => 3, delete_view => 2, insert_absent => 2, upsert => 3, update_typed => 1,
 	read => 25, read_item => 15, read_range => 6,
 	evict => 3, warm => 2, flush => 1.5, fold => 1, rebuild_latest => 0.5, rebuild_history => 0.3, prune => 1,
 	hand => 1.5, empty_latest => 0.3, build => 0.5, ddl => 0.4, park => 1.5);

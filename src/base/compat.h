@@ -19,6 +19,7 @@
 #include "commands/explain.h"
 #if PG_VERSION_NUM >= 180000
 #include "commands/explain_format.h"
+#include "commands/explain_state.h"
 #endif
 #include "commands/tablecmds.h"
 #include "common/jsonapi.h"
@@ -34,6 +35,7 @@
 #include "utils/acl.h"
 #include "utils/datetime.h"
 #include "utils/rel.h"
+#include "utils/selfuncs.h"
 
 /* Has a DROP DATABASE been interrupted?  Nobody can connect to it then. */
 static inline bool
@@ -351,6 +353,17 @@ cfp_build_expression_pathkey(PlannerInfo *root, Expr *expr, Oid opno, RelOptInfo
 	return build_expression_pathkey(root, expr, opno, rel->relids, false);
 #else
 	return build_expression_pathkey(root, expr, NULL, opno, rel->relids, false);
+#endif
+}
+
+/* How many elements an array has, about. */
+static inline double
+cfp_estimate_array_length(PlannerInfo *root, Node *array)
+{
+#if PG_VERSION_NUM >= 170000
+	return estimate_array_length(root, array);
+#else
+	return estimate_array_length(array);
 #endif
 }
 

@@ -46,7 +46,7 @@ take_row(CfpRowSink *sink, const CfpRow *row, CfpRowText json)
 	return more && (into->left == 0 || --into->left > 0);
 }
 
-void
+bool
 cfp_read_collection(const CfpCollectionName *name, const CfpReadOptions *options,
 					CfpRowCallback callback, void *arg)
 {
@@ -58,7 +58,26 @@ cfp_read_collection(const CfpCollectionName *name, const CfpReadOptions *options
 		.left = Max(options->max_items, 0)
 	};
 
-	cfp_walk_collection(name, options, &into.sink);
+	return cfp_walk_collection(name, options, &into.sink);
+}
+
+/* ---------- only counted ---------- */
+
+static bool
+count_row(CfpRowSink *sink, const CfpRow *row, CfpRowText json)
+{
+	sink->counted++;
+	return true;
+}
+
+int64
+cfp_count_collection(const CfpCollectionName *name, const CfpReadOptions *options)
+{
+	CfpRowSink	sink = {.take = count_row,.again = options->again,.counts = true};
+
+	Assert(!options->backward && !options->include_deleted && options->max_items == 0);
+	(void) cfp_walk_collection(name, options, &sink);
+	return sink.counted;
 }
 
 /* ---------- the collections of a key ---------- */
@@ -118,5 +137,20 @@ cfp_collection_warm(const CfpCollectionName *name)
 		if (nitems < 0 && !cfp_collection_load(name, hash, true))
 			break;
 	}
+	return nitems;
+}
+
+int64
+cfp_collection_cached_items(const CfpCollectionName *name)
+{
+	CfpCollection *col = cfp_directory_lock(name, cfp_collection_hash(name),
+											cfp_tables()->history, false, LW_SHARED);
+	int64		nitems = -1;
+
+	if (col == NULL)
+		return -1;
+	if (col->state == CFP_COLLECTION_LOADED)
+		nitems = col->nitems - col->nempty;
+	LWLockRelease(&col->lock);
 	return nitems;
 }

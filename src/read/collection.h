@@ -22,10 +22,16 @@ typedef bool (*CfpRowCallback) (const CfpRow *row, void *arg);
  * lives until the callback returns, which returns false to stop.  The
  * callback may throw, and no lock is held; it runs in the caller's memory
  * context, so what it allocates is its own to keep or to free.
+ *
+ * Backward it reads what the cache has; false, maybe in the midst of it, when the
+ * tables must be read, which have but one direction.
  */
-extern void cfp_read_collection(const CfpCollectionName *name,
+extern bool cfp_read_collection(const CfpCollectionName *name,
 								const CfpReadOptions *options,
 								CfpRowCallback callback, void *arg);
+
+/* How many rows that is. */
+extern int64 cfp_count_collection(const CfpCollectionName *name, const CfpReadOptions *options);
 
 /* Names of the key's collections, own pending ones included: List of text*. */
 extern List *cfp_read_collections(const char *key, int key_len);
@@ -35,5 +41,8 @@ extern List *cfp_read_collections(const char *key, int key_len);
  * number of items, -1 when it cannot be cached.
  */
 extern int64 cfp_collection_warm(const CfpCollectionName *name);
+
+/* How many items the cache has of the collection; -1: it is not there.  Counts as no read. */
+extern int64 cfp_collection_cached_items(const CfpCollectionName *name);
 
 #endif							/* CFP_COLLECTION_H */

@@ -24,12 +24,14 @@ typedef struct CfpRow
 typedef struct CfpReadOptions
 {
 	CfpItemRange range;			/* all zero: everything */
+	bool		backward;		/* the last item first */
 	int64		max_items;		/* 0: no limit; counts rows given out */
 	bool		include_deleted;
 	bool		has_command;	/* of own records those of commands before
 								 * `command` */
 	CommandId	command;
 	bool		no_fill;		/* what is not in the cache stays out of it */
+	bool		no_records;		/* only their headers are looked at */
 	bool		again;			/* the same read has been here before: not
 								 * counted */
 } CfpReadOptions;

@@ -8,6 +8,10 @@
  * two pages nothing is held, and the snapshot sees to it that all are of one
  * moment.  The first page is small, for who wants but a few.
  *
+ * Backward a collection is read the same way as long as the cache has it.  The
+ * tables have but one direction: what must come from them is read to its end and
+ * put aside, in memory or a temporary file.
+ *
  * Locks: none between calls, but those of tables, to the end of the transaction.
  *
  *-------------------------------------------------------------------------
@@ -19,15 +23,22 @@
 #include "store/own.h"
 #include "tables/read_collection.h"
 
+#include "catalog/pg_type_d.h"
+#include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
 
 /* Rows of a page: of the first, of the largest; and what it may hold. */
 #define FIRST_PAGE	32
 #define LAST_PAGE	4096
 #define PAGE_BYTES	(1024 * 1024)
+
+/* So many rows are asked for one by one before the rest of a collection is counted. */
+#define COUNT_AFTER	FIRST_PAGE
 
 struct CfpScopeScan
 {
@@ -49,6 +60,7 @@ struct CfpScopeScan
 	StringInfoData names;		/* its names */
 	CfpCollectionName in;
 	StringInfoData resume;		/* where the next page begins */
+	bool		any_given;		/* backward: resume is the last item given */
 
 	int			page_size;
 	bool		full;			/* the page */
@@ -56,6 +68,13 @@ struct CfpScopeScan
 	int			nrows;
 	int			next;
 	CfpScopeRow *rows;
+	int64		counted;		/* rows behind those, which have no names */
+
+	/* what is put aside, to be read backward */
+	Tuplestorestate *aside;		/* NULL: nothing is */
+	TupleTableSlot *aside_slot;
+	MemoryContext aside_context;	/* of the row that is put there */
+	int64		naside;
 };
 
 static int
@@ -118,7 +137,7 @@ cfp_scope_begin(const CfpScope *scope)
 	CfpScopeScan *scan = palloc0(sizeof(CfpScopeScan));
 
 	Assert(ActiveSnapshotSet());
-	Assert(scope->has_key || !scope->has_collection);
+	Assert(!scope->backward || (scope->has_key && scope->has_collection));
 
 	scan->scope = *scope;
 	scan->context = context;
@@ -133,7 +152,7 @@ cfp_scope_begin(const CfpScope *scope)
 	scan->page_size = FIRST_PAGE;
 	initStringInfo(&scan->names);
 	initStringInfo(&scan->resume);
-	if (scope->has_collection)
+	if (scope->has_key && scope->has_collection)
 	{
 		scan->in = scan->scope.in;
 		scan->reading = true;
@@ -150,9 +169,9 @@ cfp_scope_begin(const CfpScope *scope)
 	return scan;
 }
 
-/* Turn to the next collection of the scope; false when there is none. */
+/* Turn to the next collection; false when there is none. */
 static bool
-next_collection(CfpScopeScan *scan)
+turn_to_next(CfpScopeScan *scan)
 {
 	const CfpCollectionName *own = scan->next_own < scan->nown ? &scan->own[scan->next_own] : NULL;
 	const CfpCollectionName *next;
@@ -181,18 +200,47 @@ next_collection(CfpScopeScan *scan)
 		scan->have_stored = cfp_collections_next(scan->stored, &scan->next_stored);
 		MemoryContextSwitchTo(old);
 	}
-	resetStringInfo(&scan->resume);
+	scan->any_given = false;
 	scan->reading = true;
 	scan->last_page = false;
 	return true;
+}
+
+/* The same of those that the scope has. */
+static bool
+next_collection(CfpScopeScan *scan)
+{
+	const CfpCollectionName *wanted = &scan->scope.in;
+
+	while (turn_to_next(scan))
+	{
+		if (!scan->scope.has_collection ||
+			(scan->in.collection_len == wanted->collection_len &&
+			 memcmp(scan->in.collection, wanted->collection, wanted->collection_len) == 0))
+			return true;
+		CHECK_FOR_INTERRUPTS();
+	}
+	return false;
+}
+
+/* Backward a page begins with the item that the one before it ended with. */
+static bool
+is_last_given(const CfpScopeScan *scan, const CfpRow *row)
+{
+	return scan->scope.backward && scan->any_given &&
+		row->item_len == scan->resume.len &&
+		memcmp(row->item, scan->resume.data, row->item_len) == 0;
 }
 
 static bool
 collect_row(const CfpRow *row, void *arg)
 {
 	CfpScopeScan *scan = arg;
-	CfpScopeRow *into = &scan->rows[scan->nrows++];
+	CfpScopeRow *into;
 
+	if (is_last_given(scan, row))
+		return true;
+	into = &scan->rows[scan->nrows++];
 	into->name.in = scan->in;
 	into->name.item = copy_bytes(row->item, row->item_len);
 	into->name.item_len = row->item_len;
@@ -207,20 +255,165 @@ collect_row(const CfpRow *row, void *arg)
 	return !scan->full;
 }
 
+/* ---------- what is put aside ---------- */
+
+enum
+{
+	ASIDE_ITEM = 1,
+	ASIDE_RECORD,
+	ASIDE_TXID
+};
+
+static bool
+put_aside(const CfpRow *row, void *arg)
+{
+	CfpScopeScan *scan = arg;
+	Size		size = CFP_RECORD_BYTES(row->record);
+	bytea	   *record;
+	Datum		values[ASIDE_TXID];
+	bool		nulls[ASIDE_TXID] = {false};
+	MemoryContext old;
+
+	CHECK_FOR_INTERRUPTS();
+	if (is_last_given(scan, row))
+		return true;
+	old = MemoryContextSwitchTo(scan->aside_context);
+	record = palloc(VARHDRSZ + size);
+	SET_VARSIZE(record, VARHDRSZ + size);
+	memcpy(VARDATA(record), row->record, size);
+	values[ASIDE_ITEM - 1] = PointerGetDatum(cstring_to_text_with_len(row->item, row->item_len));
+	values[ASIDE_RECORD - 1] = PointerGetDatum(record);
+	values[ASIDE_TXID - 1] = UInt64GetDatum(row->txid);
+	tuplestore_putvalues(scan->aside, scan->aside_slot->tts_tupleDescriptor, values, nulls);
+	scan->naside++;
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(scan->aside_context);
+	return true;
+}
+
+/* Read what is left of a collection from its tables, to be given backward. */
+static void
+put_rest_aside(CfpScopeScan *scan)
+{
+	CfpReadOptions options = {
+		.range = scan->scope.range,
+		.has_command = true,
+		.command = scan->scope.command,
+		.again = true
+	};
+	MemoryContext old = MemoryContextSwitchTo(scan->context);
+	TupleDesc	desc = CreateTemplateTupleDesc(ASIDE_TXID);
+
+	TupleDescInitEntry(desc, ASIDE_ITEM, "item", TEXTOID, -1, 0);
+	TupleDescInitEntry(desc, ASIDE_RECORD, "record", BYTEAOID, -1, 0);
+	TupleDescInitEntry(desc, ASIDE_TXID, "txid", INT8OID, -1, 0);
+	scan->aside_context = AllocSetContextCreate(scan->context, "cfp scope aside",
+												ALLOCSET_DEFAULT_SIZES);
+	scan->aside = tuplestore_begin_heap(true, false, work_mem);
+	tuplestore_set_eflags(scan->aside, EXEC_FLAG_BACKWARD);
+	scan->aside_slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	if (scan->any_given)
+	{
+		options.range.to = scan->resume.data;
+		options.range.to_len = scan->resume.len;
+	}
+	(void) cfp_read_collection(&scan->in, &options, put_aside, scan);
+	MemoryContextSwitchTo(old);
+	(void) tuplestore_skiptuples(scan->aside, scan->naside + 1, true);
+}
+
+/* The row before those that have been taken; false when there is none. */
+static bool
+take_from_aside(CfpScopeScan *scan)
+{
+	TupleTableSlot *slot = scan->aside_slot;
+	CfpScopeRow *row = scan->rows;
+	text	   *item;
+	bytea	   *record;
+	bool		isnull;
+	MemoryContext old;
+
+	if (!tuplestore_gettupleslot(scan->aside, false, false, slot))
+		return false;
+	MemoryContextReset(scan->page_context);
+	old = MemoryContextSwitchTo(scan->page_context);
+	row = scan->rows = palloc0(sizeof(CfpScopeRow));
+	item = DatumGetTextPP(slot_getattr(slot, ASIDE_ITEM, &isnull));
+	record = DatumGetByteaPP(slot_getattr(slot, ASIDE_RECORD, &isnull));
+	row->name.in = scan->in;
+	row->name.item = copy_bytes(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item));
+	row->name.item_len = VARSIZE_ANY_EXHDR(item);
+	row->txid = DatumGetUInt64(slot_getattr(slot, ASIDE_TXID, &isnull));
+	row->record = memcpy(palloc(VARSIZE_ANY_EXHDR(record)), VARDATA_ANY(record),
+						 VARSIZE_ANY_EXHDR(record));
+	scan->nrows = 1;
+	scan->next = 0;
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+/* ---------- pages ---------- */
+
+/* Where the page after this one begins. */
+static void
+set_resume(CfpScopeScan *scan)
+{
+	const CfpItemName *last = &scan->rows[scan->nrows - 1].name;
+
+	resetStringInfo(&scan->resume);
+	appendBinaryStringInfo(&scan->resume, last->item, last->item_len);
+	scan->any_given = true;
+
+	/* No name has a zero byte, so this is the least that comes after it. */
+	if (!scan->scope.backward)
+		appendStringInfoChar(&scan->resume, '\0');
+}
+
+/* Count what is left of the collection. */
+static void
+count_rest(CfpScopeScan *scan)
+{
+	CfpReadOptions options = {
+		.range = scan->scope.range,
+		.has_command = true,
+		.command = scan->scope.command,
+		.no_fill = !scan->scope.has_key || !scan->scope.has_collection,
+		.no_records = true,
+		.again = scan->any_given
+	};
+
+	if (scan->any_given)
+	{
+		options.range.from = scan->resume.data;
+		options.range.from_len = scan->resume.len;
+	}
+	scan->counted = cfp_count_collection(&scan->in, &options);
+	scan->last_page = true;
+}
+
 static void
 read_page(CfpScopeScan *scan)
 {
 	CfpReadOptions options = {
 		.range = scan->scope.range,
+		.backward = scan->scope.backward,
 		.max_items = scan->page_size,
 		.has_command = true,
 		.command = scan->scope.command,
-		.no_fill = !scan->scope.has_collection,
-		.again = scan->resume.len > 0
+		.no_fill = !scan->scope.has_key || !scan->scope.has_collection,
+		.no_records = scan->scope.no_records,
+		.again = scan->any_given
 	};
+	bool		done;
 	MemoryContext old;
 
-	if (scan->resume.len > 0)
+	if (scan->any_given && scan->scope.backward)
+	{
+		options.range.to = scan->resume.data;
+		options.range.to_len = scan->resume.len;
+		options.max_items++;
+	}
+	else if (scan->any_given)
 	{
 		options.range.from = scan->resume.data;
 		options.range.from_len = scan->resume.len;
@@ -231,34 +424,51 @@ read_page(CfpScopeScan *scan)
 	scan->bytes = 0;
 	scan->full = false;
 	scan->rows = palloc(scan->page_size * sizeof(CfpScopeRow));
-	cfp_read_collection(&scan->in, &options, collect_row, scan);
+	done = cfp_read_collection(&scan->in, &options, collect_row, scan);
 	MemoryContextSwitchTo(old);
 
-	scan->last_page = !scan->full;
-	if (!scan->last_page)
-	{
-		const CfpItemName *last = &scan->rows[scan->nrows - 1].name;
-
-		/* No name has a zero byte, so this is the least that comes after it. */
-		resetStringInfo(&scan->resume);
-		appendBinaryStringInfo(&scan->resume, last->item, last->item_len);
-		appendStringInfoChar(&scan->resume, '\0');
-	}
+	if (scan->nrows > 0)
+		set_resume(scan);
+	if (!done)
+		put_rest_aside(scan);
+	scan->last_page = done && !scan->full;
 	scan->page_size = Min(scan->page_size * 4, LAST_PAGE);
+}
+
+bool
+cfp_scope_has_next(const CfpScopeScan *scan)
+{
+	return scan->next < scan->nrows || scan->counted > 0;
 }
 
 const CfpScopeRow *
 cfp_scope_next(CfpScopeScan *scan)
 {
+	static const CfpScopeRow nameless = {0};
+
 	while (scan->next == scan->nrows)
 	{
+		if (scan->counted > 0)
+		{
+			scan->counted--;
+			return &nameless;
+		}
 		CHECK_FOR_INTERRUPTS();
+		if (scan->aside != NULL)
+		{
+			if (!take_from_aside(scan))
+				return NULL;
+			break;
+		}
 		if ((!scan->reading || scan->last_page) && !next_collection(scan))
 		{
 			scan->reading = false;
 			return NULL;
 		}
-		read_page(scan);
+		if (scan->scope.no_names && scan->page_size > COUNT_AFTER && !scan->scope.backward)
+			count_rest(scan);
+		else
+			read_page(scan);
 	}
 	return &scan->rows[scan->next++];
 }
@@ -268,5 +478,10 @@ cfp_scope_end(CfpScopeScan *scan)
 {
 	if (scan->stored != NULL)
 		cfp_collections_end(scan->stored);
+	if (scan->aside != NULL)
+	{
+		ExecDropSingleTupleTableSlot(scan->aside_slot);
+		tuplestore_end(scan->aside);
+	}
 	MemoryContextDelete(scan->context);
 }

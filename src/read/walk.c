@@ -37,7 +37,9 @@ typedef struct Merge
 {
 	CfpRowSink *sink;
 	bool		include_deleted;
-	CfpPendingRow *own;			/* sorted by item name */
+	int			sign;			/* of comparisons: -1 backward */
+	CfpPendingRow *own;			/* sorted by item name, in the walk's
+								 * direction */
 	int			nown;
 	int			next_own;
 	uint64		own_txid;
@@ -76,8 +78,8 @@ merge_row(Merge *merge, const CfpRow *row, CfpRowText json)
 	while (merge->next_own < merge->nown)
 	{
 		CfpPendingRow *own = &merge->own[merge->next_own];
-		int			cmp = cfp_compare_names(own->name.item, own->name.item_len,
-											row->item, row->item_len);
+		int			cmp = merge->sign * cfp_compare_names(own->name.item, own->name.item_len,
+														  row->item, row->item_len);
 
 		if (cmp > 0)
 			break;
@@ -114,25 +116,63 @@ resume_at(StringInfo resume, const CfpItem *item)
 }
 
 /*
+ * Where in the order array to begin: at the name to go on with, else at the range's
+ * begin, which backward is its end.  Past the array when there is nothing.
+ */
+static uint32
+first_place(const CfpCollection *col, const CfpReadOptions *options, StringInfo resume)
+{
+	const char *name = options->backward ? options->range.to : options->range.from;
+	int			len = options->backward ? options->range.to_len : options->range.from_len;
+	uint32		place;
+
+	if (resume->len > 0)
+	{
+		name = resume->data;
+		len = resume->len;
+	}
+	if (name == NULL)
+		return options->backward ? col->nitems - 1 : 0;
+	place = cfp_items_before(col, name, len);
+	if (options->backward &&
+		(place == col->nitems || cfp_item_compare(cfp_ptr(col->order[place]), name, len) != 0))
+		place--;
+	return place;
+}
+
+/* Does the item lie behind the range, in the walk's direction? */
+static bool
+is_behind(const CfpItem *item, const CfpReadOptions *options)
+{
+	if (options->backward)
+		return options->range.from != NULL &&
+			cfp_item_compare(item, options->range.from, options->range.from_len) < 0;
+	return options->range.to != NULL &&
+		cfp_item_compare(item, options->range.to, options->range.to_len) > 0;
+}
+
+/*
  * Copy rows from the place `start` of the order array on, until the batch is
  * full or the range ends; returns how many, and in *end whether that was all,
  * else in resume the name to go on with.  With texts, those at hand are copied
- * instead of records.  The caller holds the collection's lock; the order is
- * sorted.
+ * instead of records; with *counted, rows are added up there instead.  The caller
+ * holds the collection's lock; the order is sorted.
  */
 static int
 copy_batch(const CfpReader *reader, const CfpCollection *col, uint32 start,
-		   const CfpReadOptions *options, bool texts, CfpBatchRow *rows, bool *end,
-		   StringInfo resume)
+		   const CfpReadOptions *options, bool texts, int64 *counted, CfpBatchRow *rows,
+		   bool *end, StringInfo resume)
 {
 	Size		bytes = 0;
 	int			most = options->max_items > 0 ? Min(options->max_items, BATCH_ROWS) : BATCH_ROWS;
+	uint32		step = options->backward ? PG_UINT32_MAX : 1;	/* -1, going round */
+	int			looked_at = 0;
 	int			n = 0;
 
 	Assert(LWLockHeldByMe(unconstify(LWLock *, &col->lock)));
 	Assert(col->order_sorted == col->nitems);
 	*end = true;
-	for (uint32 i = start; i < col->nitems; i++)
+	for (uint32 i = start; i < col->nitems; i += step)
 	{
 		CfpItem    *item = cfp_ptr(col->order[i]);
 		CfpNode    *node;
@@ -143,10 +183,9 @@ copy_batch(const CfpReader *reader, const CfpCollection *col, uint32 start,
 		Size		record_size;
 		Size		json_size;
 
-		if (options->range.to != NULL &&
-			cfp_item_compare(item, options->range.to, options->range.to_len) > 0)
+		if (is_behind(item, options))
 			break;
-		if (n == most || bytes > BATCH_BYTES || i - start == BATCH_ITEMS)
+		if (n == most || bytes > BATCH_BYTES || looked_at++ == BATCH_ITEMS)
 		{
 			resume_at(resume, item);
 			*end = false;
@@ -156,10 +195,17 @@ copy_batch(const CfpReader *reader, const CfpCollection *col, uint32 start,
 		if (node == NULL && (item->flags & CFP_ITEM_PRUNED) == 0)
 			continue;
 
-		/* One piece of memory a row: record, JSON text, name. */
 		record = node ? cfp_ptr(node->record) : NULL;
+		if (counted != NULL && record != NULL)
+		{
+			*counted += !CFP_RECORD_IS_TOMBSTONE(record);
+			continue;
+		}
+
+		/* One piece of memory a row: record, JSON text, name. */
 		json = node && texts && node->json ? cfp_ptr(node->json) : NULL;
-		record_size = record == NULL ? 0 : json ? CFP_RECORD_HEADER : CFP_RECORD_BYTES(record);
+		record_size = record == NULL ? 0 :
+			json || options->no_records ? CFP_RECORD_HEADER : CFP_RECORD_BYTES(record);
 		json_size = json ? json->len : 0;
 		copy = palloc(record_size + json_size + item->name_len);
 		bytes += record_size + json_size;
@@ -226,18 +272,16 @@ read_batches(CfpReader *reader, const CfpCollectionName *name,
 		generation = col->generation;
 
 		old = MemoryContextSwitchTo(batch_cxt);
-		start = resume->len == 0 && options->range.from == NULL ? 0 :
-			cfp_items_before(col,
-							 resume->len > 0 ? resume->data : options->range.from,
-							 resume->len > 0 ? resume->len : options->range.from_len);
+		start = first_place(col, options, resume);
 		if (sink->texts && merge->nown == 0)
 			start = sink->take_in_place(sink, reader, col, start, &full);
-		end = start == col->nitems;
+		end = start >= col->nitems;
 		if (full && !end)
 			resume_at(resume, cfp_ptr(col->order[start]));
 		else if (!end)
-			n = copy_batch(reader, col, start, options, sink->texts, rows,
-						   &end, resume);
+			n = copy_batch(reader, col, start, options, sink->texts,
+						   sink->counts && merge->nown == 0 ? &sink->counted : NULL,
+						   rows, &end, resume);
 		LWLockRelease(&col->lock);
 		if (sink->texts)
 			sink->make_texts(name, col, generation, rows, n);
@@ -269,12 +313,29 @@ read_batches(CfpReader *reader, const CfpCollectionName *name,
 	return true;
 }
 
-void
+static void
+turn_round(CfpPendingRow *rows, int n)
+{
+	for (int i = 0; i < n / 2; i++)
+	{
+		CfpPendingRow row = rows[i];
+
+		rows[i] = rows[n - 1 - i];
+		rows[n - 1 - i] = row;
+	}
+}
+
+bool
 cfp_walk_collection(const CfpCollectionName *name, const CfpReadOptions *options,
 					CfpRowSink *sink)
 {
 	CfpReader	reader;
-	Merge		merge = {.sink = sink,.include_deleted = options->include_deleted};
+	Merge		merge = {
+		.sink = sink,
+		.include_deleted = options->include_deleted,
+		.sign = options->backward ? -1 : 1
+	};
+	bool		done;
 	MemoryContext caller_cxt = CurrentMemoryContext;
 	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp collection",
 											  ALLOCSET_DEFAULT_SIZES);
@@ -283,6 +344,7 @@ cfp_walk_collection(const CfpCollectionName *name, const CfpReadOptions *options
 	StringInfoData resume;
 
 	Assert(ActiveSnapshotSet());
+	Assert(!options->backward || !sink->texts);
 	MemoryContextSwitchTo(cxt);
 	initStringInfo(&resume);
 	if (cfp_pending_any)
@@ -291,6 +353,8 @@ cfp_walk_collection(const CfpCollectionName *name, const CfpReadOptions *options
 										   options->has_command ? options->command : CFP_UP_TO_NOW,
 										   &merge.nown);
 		merge.own_txid = U64FromFullTransactionId(GetTopFullTransactionId());
+		if (options->backward)
+			turn_round(merge.own, merge.nown);
 	}
 
 	cfp_reader_init(&reader);
@@ -298,8 +362,8 @@ cfp_walk_collection(const CfpCollectionName *name, const CfpReadOptions *options
 	reader.fill = !options->no_fill;
 	if (!sink->again)
 		cfp_counts.gets++;
-	if (!reader.cached ||
-		!read_batches(&reader, name, options, &merge, &resume, batch_cxt))
+	done = reader.cached && read_batches(&reader, name, options, &merge, &resume, batch_cxt);
+	if (!done && !options->backward)
 	{
 		CfpItemRange range = options->range;
 
@@ -309,9 +373,11 @@ cfp_walk_collection(const CfpCollectionName *name, const CfpReadOptions *options
 			range.from_len = resume.len;
 		}
 		cfp_table_read_collection(reader.snapshot, name, &range, merge_table_row, &merge);
+		done = true;
 	}
-	while (!merge.stopped && merge.next_own < merge.nown)
+	while (done && !merge.stopped && merge.next_own < merge.nown)
 		(void) merge_give_own(&merge);
 	MemoryContextSwitchTo(caller_cxt);
 	MemoryContextDelete(cxt);
+	return done;
 }

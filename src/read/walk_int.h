@@ -23,8 +23,8 @@ typedef struct CfpRowText
 /* A row copied out of the cache. */
 typedef struct CfpBatchRow
 {
-	CfpRow		row;			/* with a text at hand only the record's
-								 * header */
+	CfpRow		row;			/* with a text at hand, or where records are
+								 * not wanted, only the record's header */
 	CfpRowText	json;
 	bool		pruned;			/* look in the tables */
 	bool		make_json;		/* to be kept in the cache when made */
@@ -46,6 +46,13 @@ struct CfpRowSink
 	 * counted.
 	 */
 	bool		again;
+
+	/*
+	 * With `counts` rows that the cache has, and that need no other look, are
+	 * not given but added up.
+	 */
+	bool		counts;
+	int64		counted;
 
 	/*
 	 * With `texts` the rows are wanted as JSON text, and all that follows is
@@ -71,9 +78,10 @@ struct CfpRowSink
 
 /*
  * Give the rows of a collection to the sink.  It runs in a memory context that
- * is emptied after each batch.
+ * is emptied after each batch.  False: it goes backward, and the rest of the rows
+ * is in the tables.
  */
-extern void cfp_walk_collection(const CfpCollectionName *name,
+extern bool cfp_walk_collection(const CfpCollectionName *name,
 								const CfpReadOptions *options, CfpRowSink *sink);
 
 #endif							/* CFP_WALK_INT_H */

@@ -81,6 +81,58 @@ cfp_record_from_row(const Datum *values, const bool *nulls)
 	return cfp_record_make(&fields);
 }
 
+/* NULL for a string that is not there. */
+static inline Datum
+text_or_null(const char *str, int len, bool *isnull)
+{
+	*isnull = str == NULL;
+	return str == NULL ? (Datum) 0 : PointerGetDatum(cstring_to_text_with_len(str, len));
+}
+
+static inline Datum
+fields_column(const CfpFields *fields, int column, bool *isnull)
+{
+	*isnull = false;
+	switch (column)
+	{
+		case CFP_COL_DATA:
+			*isnull = fields->data == NULL;
+			return *isnull ? (Datum) 0 :
+				JsonbPGetDatum(cfp_jsonb_of(fields->data, fields->data_len));
+		case CFP_COL_VALUE_INT:
+			*isnull = fields->value.type != CFP_VALUE_INT;
+			return Int64GetDatum(fields->value.i);
+		case CFP_COL_VALUE_FLOAT:
+			*isnull = fields->value.type != CFP_VALUE_FLOAT;
+			return Float8GetDatum(fields->value.f);
+		case CFP_COL_VALUE_STRING:
+			return text_or_null(fields->value.type == CFP_VALUE_STRING ? fields->value.str : NULL,
+								fields->value.str_len, isnull);
+		case CFP_COL_TIMESTAMP:
+			*isnull = !fields->has_timestamp;
+			return TimestampTzGetDatum(fields->timestamp);
+		case CFP_COL_STATUS:
+			return text_or_null(fields->status, fields->status_len, isnull);
+		case CFP_COL_STATUS_INT:
+			*isnull = !fields->has_status_int;
+			return Int32GetDatum(fields->status_int);
+		case CFP_COL_USERNAME:
+			return text_or_null(fields->username, fields->username_len, isnull);
+		case CFP_COL_UPDATED_AT:
+			return TimestampTzGetDatum(fields->updated_at);
+		case CFP_COL_VERSION:
+			return Int32GetDatum(fields->version);
+	}
+	pg_unreachable();
+}
+
+Datum
+cfp_fields_column(const CfpFields *fields, int column, bool *isnull)
+{
+	Assert(column >= CFP_COL_DATA && column <= CFP_COL_VERSION);
+	return fields_column(fields, column, isnull);
+}
+
 void
 cfp_record_to_row(const CfpRecord *record, Datum *values, bool *nulls)
 {
@@ -88,60 +140,5 @@ cfp_record_to_row(const CfpRecord *record, Datum *values, bool *nulls)
 
 	cfp_record_fields(record, &fields);
 	for (int i = CFP_COL_DATA; i <= CFP_COL_VERSION; i++)
-	{
-		values[i] = (Datum) 0;
-		nulls[i] = true;
-	}
-
-	if (fields.data != NULL)
-	{
-		values[CFP_COL_DATA] = JsonbPGetDatum(cfp_jsonb_of(fields.data, fields.data_len));
-		nulls[CFP_COL_DATA] = false;
-	}
-	switch (fields.value.type)
-	{
-		case CFP_VALUE_NONE:
-			break;
-		case CFP_VALUE_INT:
-			values[CFP_COL_VALUE_INT] = Int64GetDatum(fields.value.i);
-			nulls[CFP_COL_VALUE_INT] = false;
-			break;
-		case CFP_VALUE_FLOAT:
-			values[CFP_COL_VALUE_FLOAT] = Float8GetDatum(fields.value.f);
-			nulls[CFP_COL_VALUE_FLOAT] = false;
-			break;
-		case CFP_VALUE_STRING:
-			values[CFP_COL_VALUE_STRING] =
-				PointerGetDatum(cstring_to_text_with_len(fields.value.str,
-														 fields.value.str_len));
-			nulls[CFP_COL_VALUE_STRING] = false;
-			break;
-	}
-	if (fields.has_timestamp)
-	{
-		values[CFP_COL_TIMESTAMP] = TimestampTzGetDatum(fields.timestamp);
-		nulls[CFP_COL_TIMESTAMP] = false;
-	}
-	if (fields.status != NULL)
-	{
-		values[CFP_COL_STATUS] =
-			PointerGetDatum(cstring_to_text_with_len(fields.status, fields.status_len));
-		nulls[CFP_COL_STATUS] = false;
-	}
-	if (fields.has_status_int)
-	{
-		values[CFP_COL_STATUS_INT] = Int32GetDatum(fields.status_int);
-		nulls[CFP_COL_STATUS_INT] = false;
-	}
-	if (fields.username != NULL)
-	{
-		values[CFP_COL_USERNAME] =
-			PointerGetDatum(cstring_to_text_with_len(fields.username,
-													 fields.username_len));
-		nulls[CFP_COL_USERNAME] = false;
-	}
-	values[CFP_COL_UPDATED_AT] = TimestampTzGetDatum(fields.updated_at);
-	nulls[CFP_COL_UPDATED_AT] = false;
-	values[CFP_COL_VERSION] = Int32GetDatum(fields.version);
-	nulls[CFP_COL_VERSION] = false;
+		values[i] = fields_column(&fields, i, &nulls[i]);
 }

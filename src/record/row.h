@@ -22,4 +22,7 @@ extern CfpRecord *cfp_record_from_row(const Datum *values, const bool *nulls);
  */
 extern void cfp_record_to_row(const CfpRecord *record, Datum *values, bool *nulls);
 
+/* One of those columns, of a record that has been taken apart. */
+extern Datum cfp_fields_column(const CfpFields *fields, int column, bool *isnull);
+
 #endif							/* CFP_ROW_H */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * foreign_analyze.c
- *		ANALYZE storage_current: a sample of its rows.
+ *		ANALYZE of a foreign table: a sample of its rows.
  *
  * All items are read, a random part of them kept, as for a table of a file.
  *
@@ -12,6 +12,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "commands/vacuum.h"
+#include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/memutils.h"
@@ -21,30 +22,19 @@
 
 #include "base/preload.h"
 #include "read/scope.h"
-#include "sql/common.h"
 #include "sql/foreign.h"
 #include "sql/foreign_analyze.h"
+#include "sql/foreign_row.h"
+#include "sql/foreign_scan.h"
 #include "tables/tables.h"
-
-static HeapTuple
-form_current_tuple(TupleDesc desc, const CfpScopeRow *row)
-{
-	Datum	   *values = palloc0(desc->natts * sizeof(Datum));
-	bool	   *nulls = palloc(desc->natts * sizeof(bool));
-	Jsonb	   *value = cfp_record_value_jsonb(row->record);
-
-	memset(nulls, true, desc->natts * sizeof(bool));
-	cfp_form_row(&row->name, row->record, row->txid, values, nulls);
-	values[CURRENT_VALUE] = PointerGetDatum(value);
-	nulls[CURRENT_VALUE] = value == NULL;
-	return heap_form_tuple(desc, values, nulls);
-}
 
 static int
 sample_items(Relation rel, int level, HeapTuple *rows, int wanted, double *total, double *dead)
 {
-	CfpScope	scope = {.command = GetActiveSnapshot()->curcid};
-	CfpScopeScan *scan = cfp_scope_begin(&scope);
+	const CfpForeignTable *table = cfp_foreign_table(RelationGetRelid(rel));
+	CfpScopeScan *scan = cfp_foreign_begin_all(table);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsVirtual);
+	CfpRowMap  *map = cfp_row_map(table, rel);
 	const CfpScopeRow *row;
 	ReservoirStateData reservoir;
 	double		skip = -1;
@@ -74,16 +64,17 @@ sample_items(Relation rel, int level, HeapTuple *rows, int wanted, double *total
 		if (place >= 0)
 		{
 			MemoryContext old = MemoryContextSwitchTo(context);
-			HeapTuple	tuple = form_current_tuple(RelationGetDescr(rel), row);
 
+			cfp_row_show(map, slot, &row->name, row->record, row->txid);
 			MemoryContextSwitchTo(old);
-			rows[place] = heap_copytuple(tuple);
+			rows[place] = ExecCopySlotHeapTuple(slot);
 			MemoryContextReset(context);
 		}
 		seen++;
 		CHECK_FOR_INTERRUPTS();
 	}
 	cfp_scope_end(scan);
+	ExecDropSingleTupleTableSlot(slot);
 	MemoryContextDelete(context);
 	*total = seen;
 	*dead = 0;
@@ -99,7 +90,7 @@ cfp_foreign_analyze(Relation rel, AcquireSampleRowsFunc *sample, BlockNumber *pa
 	Relation	latest;
 
 	cfp_require_preload();
-	cfp_check_foreign_table(RelationGetRelid(rel));
+	cfp_check_foreign_rights(cfp_foreign_table(RelationGetRelid(rel)), ACL_SELECT);
 	latest = table_open(cfp_tables()->latest, AccessShareLock);
 	*pages = RelationGetNumberOfBlocks(latest);
 	table_close(latest, AccessShareLock);

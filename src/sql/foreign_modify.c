@@ -1,15 +1,17 @@
 /*-------------------------------------------------------------------------
  *
  * foreign_modify.c
- *		INSERT, UPDATE, DELETE and COPY into storage_current.
+ *		INSERT, UPDATE, DELETE and COPY into a foreign table.
  *
  * Called by the executor, which has checked the privilege on the table.
  *
  * INSERT stores a new version, whether there is an item or not, so that rows
  * may be copied in from anywhere; updated_at, version and txid given are
- * ignored.  With ON CONFLICT DO NOTHING it stores only what is absent.  UPDATE
- * and DELETE are conditional on the version the statement has read, and on the
- * one that an UPDATE writes.  RETURNING shows what was stored.
+ * ignored.  With ON CONFLICT DO NOTHING it stores only what is absent, with DO
+ * UPDATE what is there is updated instead.  UPDATE and DELETE are conditional on
+ * the version the statement has read, and on the one that an UPDATE writes.
+ * RETURNING shows what was stored.  CHECK and NOT NULL constraints are asked of
+ * that, too: it has what a store sets by itself.
  *
  * Takes no lock of its own.
  *
@@ -18,73 +20,49 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "optimizer/appendinfo.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
-#include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/preload.h"
+#include "read/item.h"
 #include "record/special.h"
 #include "record/value.h"
 #include "sql/common.h"
 #include "sql/foreign.h"
 #include "sql/foreign_modify.h"
+#include "sql/foreign_row.h"
+#include "sql/foreign_seen.h"
 #include "store/claim.h"
 #include "store/own.h"
 #include "tables/tables.h"
 
 
-typedef struct CurrentRow
-{
-	Datum		values[CURRENT_NCOLS];
-	bool		nulls[CURRENT_NCOLS];
-} CurrentRow;
-
 /* What a statement does to the table. */
 typedef struct Modify
 {
-	AttrNumber	old_row;		/* in the rows of the plan: the row as read */
-	bool		only_absent;	/* ON CONFLICT DO NOTHING */
+	const CfpForeignTable *table;
+	CfpRowMap  *map;
+	AttrNumber	row_number;		/* in the rows of the plan: which row it is */
+	CfpSeen    *seen;			/* the rows as read; NULL: not asked yet */
+	TupleTableSlot *old_slot;	/* the row as read */
+	OnConflictAction on_conflict;
+	ModifyTableState *state;	/* NULL: COPY */
 	MemoryContext row_context;	/* until the next row */
 } Modify;
 
-static void
-take_slot(CurrentRow *row, TupleTableSlot *slot)
-{
-	slot_getallattrs(slot);
-	memcpy(row->values, slot->tts_values, sizeof(row->values));
-	memcpy(row->nulls, slot->tts_isnull, sizeof(row->nulls));
-}
-
-static void
-give_slot(TupleTableSlot *slot, const CurrentRow *row)
-{
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-	memcpy(slot->tts_values, row->values, sizeof(row->values));
-	memcpy(slot->tts_isnull, row->nulls, sizeof(row->nulls));
-	ExecStoreVirtualTuple(slot);
-}
-
-static bool
-changed(int column, const CurrentRow *old, const CurrentRow *new, TupleDesc desc)
-{
-	Form_pg_attribute att = TupleDescAttr(desc, column);
-
-	if (old->nulls[column] || new->nulls[column])
-		return old->nulls[column] != new->nulls[column];
-	return !datum_image_eq(old->values[column], new->values[column],
-						   att->attbyval, att->attlen);
-}
-
 /* A text column; NULL is NULL. */
 static const char *
-text_column(const CurrentRow *row, int column, int *len)
+text_column(const CfpFieldRow *row, int column, int *len)
 {
 	text	   *str;
 
@@ -100,13 +78,13 @@ text_column(const CurrentRow *row, int column, int *len)
 
 /* A name column; NULL is the empty string. */
 static const char *
-name_column(const CurrentRow *row, int column, int *len)
+name_column(const CfpFieldRow *row, int column, int *len)
 {
 	return row->nulls[column] ? (*len = 0, "") : text_column(row, column, len);
 }
 
 static void
-take_name(CfpItemName *name, const CurrentRow *row)
+take_name(CfpItemName *name, const CfpFieldRow *row)
 {
 	if (row->nulls[CFP_COL_KEY])
 		ereport(ERROR,
@@ -144,7 +122,7 @@ same_value(const CfpValue *a, const CfpValue *b)
  * only columns that differ from it count.  False when none counts.
  */
 static bool
-take_value(CfpValue *value, const CurrentRow *row, const CurrentRow *old, TupleDesc desc)
+take_value(CfpValue *value, const CfpFieldRow *row, const CfpFieldRow *old)
 {
 	static const struct
 	{
@@ -154,7 +132,7 @@ take_value(CfpValue *value, const CurrentRow *row, const CurrentRow *old, TupleD
 		{CFP_COL_VALUE_INT, INT8OID},
 		{CFP_COL_VALUE_FLOAT, FLOAT8OID},
 		{CFP_COL_VALUE_STRING, TEXTOID},
-		{CURRENT_VALUE, JSONBOID}
+		{CFP_FIELD_VALUE, JSONBOID}
 	};
 	bool		found = false;
 
@@ -164,7 +142,7 @@ take_value(CfpValue *value, const CurrentRow *row, const CurrentRow *old, TupleD
 		int			column = columns[i].column;
 		CfpValue	given;
 
-		if (old != NULL && !changed(column, old, row, desc))
+		if (old != NULL && !cfp_field_changed(column, old, row))
 			continue;
 		found = true;
 		cfp_value_route(&given, columns[i].type, row->values[column], row->nulls[column]);
@@ -183,7 +161,7 @@ take_value(CfpValue *value, const CurrentRow *row, const CurrentRow *old, TupleD
 
 /* The value of a row of the table, as it is, also one that no store accepts. */
 static void
-keep_value(CfpValue *value, const CurrentRow *row)
+keep_value(CfpValue *value, const CfpFieldRow *row)
 {
 	Assert(row != NULL);
 
@@ -217,20 +195,19 @@ from_data_only(const char *column)
  * with it, unless it was left out (INSERT) or as it was (UPDATE).
  */
 static void
-check_status(const CfpFields *fields, const CurrentRow *new, const CurrentRow *old,
-			 TupleDesc desc)
+check_status(const CfpFields *fields, const CfpFieldRow *new, const CfpFieldRow *old)
 {
 	int			len;
 	const char *status = text_column(new, CFP_COL_STATUS, &len);
 
-	if ((old == NULL ? status != NULL : changed(CFP_COL_STATUS, old, new, desc)) &&
+	if ((old == NULL ? status != NULL : cfp_field_changed(CFP_COL_STATUS, old, new)) &&
 		((status == NULL) != (fields->status == NULL) ||
 		 (status != NULL &&
 		  (len != fields->status_len || memcmp(status, fields->status, len) != 0))))
 		from_data_only("status");
 
 	if ((old == NULL ? !new->nulls[CFP_COL_STATUS_INT] :
-		 changed(CFP_COL_STATUS_INT, old, new, desc)) &&
+		 cfp_field_changed(CFP_COL_STATUS_INT, old, new)) &&
 		(new->nulls[CFP_COL_STATUS_INT] == fields->has_status_int ||
 		 (fields->has_status_int &&
 		  DatumGetInt32(new->values[CFP_COL_STATUS_INT]) != fields->status_int)))
@@ -243,7 +220,7 @@ check_status(const CfpFields *fields, const CurrentRow *new, const CurrentRow *o
  * row or, as version columns count, the next.
  */
 static void
-check_version(const CurrentRow *old, const CurrentRow *new)
+check_version(const CfpFieldRow *old, const CfpFieldRow *new)
 {
 	int64		current = DatumGetInt32(old->values[CFP_COL_VERSION]);
 	int64		given;
@@ -264,26 +241,24 @@ check_version(const CurrentRow *old, const CurrentRow *new)
 				 errhint("Read the item again and retry.")));
 }
 
-/* Columns that name the item must not change. */
+/* The fields that name the item must not change. */
 static void
-check_unchanged(const CurrentRow *old, const CurrentRow *new, TupleDesc desc)
+check_unchanged(const Modify *modify, const CfpFieldRow *old, const CfpFieldRow *new)
 {
-	static const int names[] = {CFP_COL_KEY, CFP_COL_COLLECTION, CFP_COL_ITEM};
-
-	for (int i = 0; i < lengthof(names); i++)
-		if (changed(names[i], old, new, desc))
+	for (int field = CFP_COL_KEY; field < CFP_NAME_COLUMNS; field++)
+		if (cfp_field_changed(field, old, new))
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("column \"%s\" of storage_current cannot be updated",
-							NameStr(TupleDescAttr(desc, names[i])->attname)),
+					 errmsg("column \"%s\" of %s cannot be updated",
+							get_attname(modify->table->relid, modify->table->name_column[field], false),
+							get_rel_name(modify->table->relid)),
 					 errdetail("It is part of the item's name."),
 					 errhint("Insert the item under its new name and delete the old one.")));
 }
 
 /* timestamp and username of the row, where it gives them, are the parameters. */
 static void
-take_special_fields(CfpFields *fields, const CurrentRow *new, const CurrentRow *old,
-					TupleDesc desc)
+take_special_fields(CfpFields *fields, const CfpFieldRow *new, const CfpFieldRow *old)
 {
 	bool		has_timestamp = !new->nulls[CFP_COL_TIMESTAMP];
 	const char *username;
@@ -292,14 +267,25 @@ take_special_fields(CfpFields *fields, const CurrentRow *new, const CurrentRow *
 	username = text_column(new, CFP_COL_USERNAME, &len);
 	if (old != NULL)
 	{
-		has_timestamp &= changed(CFP_COL_TIMESTAMP, old, new, desc);
-		if (!changed(CFP_COL_USERNAME, old, new, desc))
+		has_timestamp &= cfp_field_changed(CFP_COL_TIMESTAMP, old, new);
+		if (!cfp_field_changed(CFP_COL_USERNAME, old, new))
 			username = NULL;
 	}
 	cfp_special_fields(fields,
 					   has_timestamp ? DatumGetTimestampTz(new->values[CFP_COL_TIMESTAMP]) : 0,
 					   !has_timestamp, username, len);
-	check_status(fields, new, old, desc);
+	check_status(fields, new, old);
+}
+
+/* Has this statement stored the item already? */
+static bool
+is_stored_by_command(const CfpItemName *name, const EState *estate)
+{
+	const CfpRecord *own = cfp_pending_find(name, CFP_UP_TO_NOW);
+	const CfpRecord *seen = own == NULL ? NULL :
+	cfp_pending_find(name, estate->es_snapshot->curcid);
+
+	return own != NULL && (seen == NULL || seen->version != own->version);
 }
 
 /*
@@ -307,109 +293,163 @@ take_special_fields(CfpFields *fields, const CurrentRow *new, const CurrentRow *
  * it again with the row as it was: a join gave it twice.
  */
 static void
-check_first_change(const CfpItemName *name)
+check_first_change(const CfpItemName *name, const EState *estate, const Modify *modify)
 {
-	const CfpRecord *own = cfp_pending_find(name, CFP_UP_TO_NOW);
-	const CfpRecord *seen = own == NULL ? NULL :
-	cfp_pending_find(name, GetActiveSnapshot()->curcid);
-
-	if (own != NULL && (seen == NULL || seen->version != own->version))
+	if (is_stored_by_command(name, estate))
 		ereport(ERROR,
 				(errcode(ERRCODE_CARDINALITY_VIOLATION),
-				 errmsg("cannot change item \"%.*s\" of storage_current twice in one statement",
-						name->item_len, name->item),
+				 errmsg("cannot change item \"%.*s\" of %s twice in one statement",
+						name->item_len, name->item, get_rel_name(modify->table->relid)),
 				 errhint("Ensure that it finds each item at most once.")));
 }
 
+/* Under what condition a row is stored. */
+typedef enum Condition
+{
+	ALWAYS,
+	IF_ABSENT,					/* else it is not stored */
+	IF_UNCHANGED,				/* since *old was read; else it is an error */
+	IF_UNCHANGED_ELSE_NOT
+} Condition;
+
 /*
- * Store the new row, old is NULL for an INSERT; *stored becomes what is there
- * then.  False when only what is absent was to be stored, and it is not.
+ * Store the new row, old is NULL for an INSERT; the slot then shows what is there.
+ * False when it was not to be stored.
  */
 static bool
-store_row(const CurrentRow *new, const CurrentRow *old, bool only_absent, TupleDesc desc,
-		  CurrentRow *stored)
+store_row(Modify *modify, ResultRelInfo *rel, EState *estate, const CfpFieldRow *new,
+		  const CfpFieldRow *old, Condition condition, TupleTableSlot *slot)
 {
 	CfpItemName name;
 	CfpFields	fields;
-	CfpRecord  *record;
-	Jsonb	   *value;
+	int64		version = old == NULL ? 0 : DatumGetInt32(old->values[CFP_COL_VERSION]);
 
 	if (old != NULL)
 	{
-		check_unchanged(old, new, desc);
+		check_unchanged(modify, old, new);
 		check_version(old, new);
 	}
 	take_name(&name, new);
 	cfp_fields_init(&fields, new->nulls[CFP_COL_DATA] ? NULL :
 					DatumGetJsonbP(new->values[CFP_COL_DATA]));
-	if (!take_value(&fields.value, new, old, desc))
+	if (!take_value(&fields.value, new, old))
 		keep_value(&fields.value, old);
-	take_special_fields(&fields, new, old, desc);
+	take_special_fields(&fields, new, old);
+	if (cfp_pending_store(&name, &fields, condition == ALWAYS ? NULL : cfp_expect_version,
+						  &version, condition != IF_UNCHANGED) == 0)
+		return false;
 
-	if (old != NULL)
-	{
-		int64		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
-
-		check_first_change(&name);
-		cfp_pending_store(&name, &fields, cfp_expect_version, &version, false);
-	}
-	else if (only_absent)
-	{
-		int64		absent = 0;
-
-		if (cfp_pending_store(&name, &fields, cfp_expect_version, &absent, true) == 0)
-			return false;
-	}
-	else
-		cfp_pending_store(&name, &fields, NULL, NULL, false);
-
-	record = cfp_record_make(&fields);
-	value = cfp_record_value_jsonb(record);
-	cfp_form_row(&name, record, cfp_own_txid(), stored->values, stored->nulls);
-	stored->values[CURRENT_VALUE] = PointerGetDatum(value);
-	stored->nulls[CURRENT_VALUE] = value == NULL;
+	cfp_row_show(modify->map, slot, &name, cfp_record_make(&fields), cfp_own_txid());
+	if (RelationGetDescr(rel->ri_RelationDesc)->constr != NULL)
+		ExecConstraints(rel, slot, estate);
 	return true;
 }
 
-static void
-delete_row(const CurrentRow *old)
+/* ---------- ON CONFLICT DO UPDATE ---------- */
+
+pg_noreturn static void
+raise_second_time(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CARDINALITY_VIOLATION),
+			 errmsg("ON CONFLICT DO UPDATE command cannot affect row a second time"),
+			 errhint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values.")));
+}
+
+/* What came of an item that is there. */
+typedef enum Outcome
+{
+	UPDATED,
+	LEFT_ALONE,					/* the WHERE does not hold */
+	CHANGED_MEANWHILE
+} Outcome;
+
+static Outcome
+update_existing(Modify *modify, ResultRelInfo *rel, EState *estate, TupleTableSlot *slot,
+				const CfpItemName *name, const CfpRecord *record, uint64 txid)
+{
+	OnConflictSetState *conflict = rel->ri_onConflict;
+	ExprContext *econtext = modify->state->ps.ps_ExprContext;
+	CfpFieldRow old;
+	CfpFieldRow new;
+
+	cfp_row_show(modify->map, conflict->oc_Existing, name, record, txid);
+	econtext->ecxt_scantuple = conflict->oc_Existing;
+	econtext->ecxt_innertuple = slot;
+	econtext->ecxt_outertuple = NULL;
+	if (!ExecQual(conflict->oc_WhereClause, econtext))
+		return LEFT_ALONE;
+	ExecProject(conflict->oc_ProjInfo);
+
+	cfp_row_fields(&old, name, record, txid);
+	cfp_row_take(modify->map, conflict->oc_ProjSlot, conflict->oc_Existing, &old, NULL, &new);
+	return store_row(modify, rel, estate, &new, &old, IF_UNCHANGED_ELSE_NOT, slot) ?
+		UPDATED : CHANGED_MEANWHILE;
+}
+
+/* False when the row is neither stored nor does it update one. */
+static bool
+insert_or_update(Modify *modify, ResultRelInfo *rel, EState *estate, const CfpFieldRow *new,
+				 TupleTableSlot *slot)
 {
 	CfpItemName name;
-	CfpFields	fields = {0};
-	int64		version = DatumGetInt32(old->values[CFP_COL_VERSION]);
 
-	take_name(&name, old);
-	check_first_change(&name);
-	cfp_special_fields(&fields, 0, true, NULL, 0);
-	cfp_pending_store(&name, &fields, cfp_expect_version, &version, false);
+	take_name(&name, new);
+	for (;;)
+	{
+		CfpRecord  *record;
+		uint64		txid;
+
+		CHECK_FOR_INTERRUPTS();
+		if (is_stored_by_command(&name, estate))
+			raise_second_time();
+		record = cfp_item_now(&name, estate, &txid);
+		if (record == NULL)
+		{
+			if (store_row(modify, rel, estate, new, NULL, IF_ABSENT, slot))
+				return true;
+		}
+		else
+		{
+			Outcome		outcome = update_existing(modify, rel, estate, slot, &name, record, txid);
+
+			if (outcome != CHANGED_MEANWHILE)
+				return outcome == UPDATED;
+		}
+	}
 }
 
 /* ---------- the executor's calls ---------- */
 
-#define OLD_ROW		"wholerow"
+#define ROW_NUMBER		"ctid"
 
-/* The row as it was read comes along: its version is expected, its values compared. */
+/* Rows are found again by their numbers (foreign_seen.c). */
 void
 cfp_foreign_add_targets(PlannerInfo *root, Index index, RangeTblEntry *entry, Relation rel)
 {
-	add_row_identity_var(root, makeWholeRowVar(entry, index, 0, false), index, OLD_ROW);
+	add_row_identity_var(root, makeVar(index, SelfItemPointerAttributeNumber, TIDOID, -1, InvalidOid, 0),
+						 index, ROW_NUMBER);
 }
 
 List *
 cfp_foreign_plan_modify(PlannerInfo *root, ModifyTable *plan, Index result, int subplan)
 {
-	return list_make1_int(plan->onConflictAction == ONCONFLICT_NOTHING);
+	return list_make1_int(plan->onConflictAction);
 }
 
 static Modify *
-begin(ResultRelInfo *rel)
+begin(ResultRelInfo *rel, CmdType operation, bool may_update)
 {
 	Modify	   *modify = palloc0(sizeof(Modify));
 
 	cfp_require_preload();
-	cfp_check_foreign_table(RelationGetRelid(rel->ri_RelationDesc));
-	cfp_check_row_security();
-	modify->row_context = AllocSetContextCreate(CurrentMemoryContext, "cfp row of storage_current",
+	modify->table = cfp_foreign_table(RelationGetRelid(rel->ri_RelationDesc));
+	cfp_check_foreign_rights(modify->table, operation == CMD_INSERT ? ACL_INSERT :
+							 operation == CMD_UPDATE ? ACL_UPDATE : ACL_DELETE);
+	if (may_update)
+		cfp_check_foreign_rights(modify->table, ACL_UPDATE);
+	modify->map = cfp_row_map(modify->table, rel->ri_RelationDesc);
+	modify->row_context = AllocSetContextCreate(CurrentMemoryContext, "cfp row of a foreign table",
 												ALLOCSET_DEFAULT_SIZES);
 	rel->ri_FdwState = modify;
 	return modify;
@@ -431,43 +471,47 @@ cfp_foreign_begin_modify(ModifyTableState *state, ResultRelInfo *rel, List *priv
 
 	if (flags & EXEC_FLAG_EXPLAIN_ONLY)
 		return;
-	modify = begin(rel);
-	modify->only_absent = linitial_int(private);
-	if (state->operation != CMD_INSERT)
-	{
-		modify->old_row = ExecFindJunkAttributeInTlist(outerPlanState(state)->plan->targetlist, OLD_ROW);
-		if (!AttributeNumberIsValid(modify->old_row))
-			elog(ERROR, "could not find junk column \"%s\"", OLD_ROW);
-	}
+	modify = begin(rel, state->operation, linitial_int(private) == ONCONFLICT_UPDATE);
+	modify->state = state;
+	modify->on_conflict = linitial_int(private);
+	if (state->operation == CMD_INSERT)
+		return;
+	modify->row_number = ExecFindJunkAttributeInTlist(outerPlanState(state)->plan->targetlist, ROW_NUMBER);
+	if (!AttributeNumberIsValid(modify->row_number))
+		elog(ERROR, "could not find junk column \"%s\"", ROW_NUMBER);
+	modify->old_slot = ExecInitExtraTupleSlot(state->ps.state,
+											  RelationGetDescr(rel->ri_RelationDesc), &TTSOpsVirtual);
 }
 
 /* COPY, and rows routed to the table as a partition. */
 void
 cfp_foreign_begin_insert(ModifyTableState *state, ResultRelInfo *rel)
 {
-	(void) begin(rel);
+	(void) begin(rel, CMD_INSERT, false);
 }
 
-static void
-take_old_row(CurrentRow *row, const Modify *modify, TupleTableSlot *plan_slot, TupleDesc desc)
+/* The item of the plan's row as the statement has read it. */
+static CfpRecord *
+take_old_row(Modify *modify, ResultRelInfo *rel, EState *estate, TupleTableSlot *plan_slot,
+			 CfpItemName *name, uint64 *txid)
 {
 	bool		isnull;
-	Datum		datum = ExecGetJunkAttribute(plan_slot, modify->old_row, &isnull);
-	HeapTupleHeader header;
-	HeapTupleData tuple;
-	Datum	   *values = palloc(desc->natts * sizeof(Datum));
-	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+	Datum		datum = ExecGetJunkAttribute(plan_slot, modify->row_number, &isnull);
+	CfpRecord  *record;
+	int32		version;
 
 	if (isnull)
-		elog(ERROR, "the row to change is null");
-	header = DatumGetHeapTupleHeader(datum);
-	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&tuple.t_self);
-	tuple.t_tableOid = InvalidOid;
-	tuple.t_data = header;
-	heap_deform_tuple(&tuple, desc, values, nulls);
-	memcpy(row->values, values, sizeof(row->values));
-	memcpy(row->nulls, nulls, sizeof(row->nulls));
+		elog(ERROR, "the number of the row to change is null");
+	if (modify->seen == NULL)
+		modify->seen = cfp_seen_of(estate, rel->ri_RangeTableIndex);
+	version = cfp_seen_item(modify->seen, (ItemPointer) DatumGetPointer(datum), name);
+	PushActiveSnapshot(estate->es_snapshot);
+	record = cfp_read_item_before(name, estate->es_snapshot->curcid, txid);
+	PopActiveSnapshot();
+	if (record == NULL || record->version != version)
+		elog(ERROR, "item \"%.*s\" has changed under a snapshot", name->item_len, name->item);
+	check_first_change(name, estate, modify);
+	return record;
 }
 
 TupleTableSlot *
@@ -476,14 +520,15 @@ cfp_foreign_insert(EState *estate, ResultRelInfo *rel, TupleTableSlot *slot,
 {
 	Modify	   *modify = rel->ri_FdwState;
 	MemoryContext old_cxt = begin_row(modify);
-	CurrentRow	new;
-	CurrentRow	stored;
+	CfpFieldRow new;
 	bool		done;
 
-	take_slot(&new, slot);
-	done = store_row(&new, NULL, modify->only_absent, slot->tts_tupleDescriptor, &stored);
-	if (done)
-		give_slot(slot, &stored);
+	cfp_row_take(modify->map, slot, NULL, NULL, ExecGetInsertedCols(rel, estate), &new);
+	if (modify->on_conflict == ONCONFLICT_UPDATE)
+		done = insert_or_update(modify, rel, estate, &new, slot);
+	else
+		done = store_row(modify, rel, estate, &new, NULL,
+						 modify->on_conflict == ONCONFLICT_NOTHING ? IF_ABSENT : ALWAYS, slot);
 	MemoryContextSwitchTo(old_cxt);
 	return done ? slot : NULL;
 }
@@ -492,15 +537,19 @@ TupleTableSlot *
 cfp_foreign_update(EState *estate, ResultRelInfo *rel, TupleTableSlot *slot,
 				   TupleTableSlot *plan_slot)
 {
-	MemoryContext old_cxt = begin_row(rel->ri_FdwState);
-	CurrentRow	old;
-	CurrentRow	new;
-	CurrentRow	stored;
+	Modify	   *modify = rel->ri_FdwState;
+	MemoryContext old_cxt = begin_row(modify);
+	CfpItemName name;
+	uint64		txid;
+	CfpRecord  *record = take_old_row(modify, rel, estate, plan_slot, &name, &txid);
+	CfpFieldRow old;
+	CfpFieldRow new;
 
-	take_old_row(&old, rel->ri_FdwState, plan_slot, slot->tts_tupleDescriptor);
-	take_slot(&new, slot);
-	(void) store_row(&new, &old, false, slot->tts_tupleDescriptor, &stored);
-	give_slot(slot, &stored);
+	cfp_row_fields(&old, &name, record, txid);
+	if (!modify->table->is_current)
+		cfp_row_show(modify->map, modify->old_slot, &name, record, txid);
+	cfp_row_take(modify->map, slot, modify->old_slot, &old, NULL, &new);
+	(void) store_row(modify, rel, estate, &new, &old, IF_UNCHANGED, slot);
 	MemoryContextSwitchTo(old_cxt);
 	return slot;
 }
@@ -509,12 +558,18 @@ TupleTableSlot *
 cfp_foreign_delete(EState *estate, ResultRelInfo *rel, TupleTableSlot *slot,
 				   TupleTableSlot *plan_slot)
 {
-	MemoryContext old_cxt = begin_row(rel->ri_FdwState);
-	CurrentRow	old;
+	Modify	   *modify = rel->ri_FdwState;
+	MemoryContext old_cxt = begin_row(modify);
+	CfpFields	fields = {0};
+	CfpItemName name;
+	uint64		txid;
+	CfpRecord  *record = take_old_row(modify, rel, estate, plan_slot, &name, &txid);
+	int64		version = record->version;
 
-	take_old_row(&old, rel->ri_FdwState, plan_slot, slot->tts_tupleDescriptor);
-	delete_row(&old);
-	give_slot(slot, &old);
+	cfp_special_fields(&fields, 0, true, NULL, 0);
+	cfp_pending_store(&name, &fields, cfp_expect_version, &version, false);
+	if (rel->ri_projectReturning != NULL)
+		cfp_row_show(modify->map, slot, &name, record, txid);
 	MemoryContextSwitchTo(old_cxt);
 	return slot;
 }

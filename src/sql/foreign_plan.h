@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * foreign_plan.h
- *		What a plan says of a scan of storage_current.
+ *		What a plan says of a scan of a foreign table.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,21 +37,17 @@ enum
 
 /*
  * fdw_private of a scan: the bound; for each value its place in fdw_exprs, -1:
- * not given; which columns are asked for.
+ * not given; the numbers of the columns that are asked for; do the rows need
+ * numbers; are they read backward?
  */
 enum
 {
 	CFP_PRIVATE_BOUND,
 	CFP_PRIVATE_GIVEN,
-	CFP_PRIVATE_WANTED
+	CFP_PRIVATE_WANTED,
+	CFP_PRIVATE_NUMBERED,
+	CFP_PRIVATE_BACKWARD
 };
-
-typedef enum CfpWanted
-{
-	CFP_WANT_NOTHING,
-	CFP_WANT_NAMES,
-	CFP_WANT_ALL
-} CfpWanted;
 
 /* The wrapper's part in planning; see fdwapi.h. */
 extern void cfp_foreign_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sql_foreign.c
- *		The foreign data wrapper that storage_current is a table of.
+ *		The foreign data wrapper of storage_current and of typed tables.
  *
  * All of it is in this process: no connection is made anywhere.
  *
@@ -13,7 +13,9 @@
 #include "fmgr.h"
 #include "utils/rel.h"
 
+#include "sql/foreign.h"
 #include "sql/foreign_analyze.h"
+#include "sql/foreign_import.h"
 #include "sql/foreign_modify.h"
 #include "sql/foreign_plan.h"
 #include "sql/foreign_scan.h"
@@ -27,8 +29,9 @@ refuse_truncate(List *rels, DropBehavior behavior, bool restart_seqs)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("cannot truncate storage_current"),
-			 errhint("DELETE FROM storage_current deletes items and keeps their history; TRUNCATE storage_history, storage_latest removes both.")));
+			 errmsg("cannot truncate foreign table \"%s\"",
+					RelationGetRelationName((Relation) linitial(rels))),
+			 errhint("DELETE deletes items and keeps their history; TRUNCATE storage_history, storage_latest removes both, of all items.")));
 }
 
 static int
@@ -60,19 +63,13 @@ cfp_fdw_handler(PG_FUNCTION_ARGS)
 	routine->ExecForeignDelete = cfp_foreign_delete;
 	routine->IsForeignRelUpdatable = is_updatable;
 	routine->ExecForeignTruncate = refuse_truncate;
+	routine->ImportForeignSchema = cfp_foreign_import;
 	PG_RETURN_POINTER(routine);
 }
 
-/* Neither the wrapper nor its server and tables have options. */
 Datum
 cfp_fdw_validator(PG_FUNCTION_ARGS)
 {
-	List	   *options = untransformRelOptions(PG_GETARG_DATUM(0));
-
-	if (options != NIL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-				 errmsg("invalid option \"%s\"", linitial_node(DefElem, options)->defname),
-				 errhint("There are no options in this context.")));
+	cfp_check_foreign_options(PG_GETARG_OID(1), untransformRelOptions(PG_GETARG_DATUM(0)));
 	PG_RETURN_VOID();
 }
