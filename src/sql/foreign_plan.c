@@ -509,9 +509,13 @@ cfp_foreign_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
 			  get_baserel_parampathinfo(root, rel, outer)->ppi_rows, outer);
 }
 
-/* Which columns are asked for; *numbered: the rows' numbers are, too. */
+/*
+ * Which columns are asked for; *numbered: the rows' numbers are, too.  The scan's
+ * targets do not say it: they may be all columns, so that rows are passed on as they
+ * are.
+ */
 static List *
-columns_wanted(const RelOptInfo *rel, List *targets, List *checked, bool *numbered)
+columns_wanted(const RelOptInfo *rel, List *checked, bool *numbered)
 {
 	const CfpForeignTable *table = table_of(rel);
 	Bitmapset  *columns = NULL;
@@ -519,7 +523,6 @@ columns_wanted(const RelOptInfo *rel, List *targets, List *checked, bool *number
 	bool		all;
 
 	pull_varattnos((Node *) rel->reltarget->exprs, rel->relid, &columns);
-	pull_varattnos((Node *) targets, rel->relid, &columns);
 	pull_varattnos((Node *) checked, rel->relid, &columns);
 	*numbered = bms_is_member(SelfItemPointerAttributeNumber - FirstLowInvalidHeapAttributeNumber,
 							  columns);
@@ -568,7 +571,7 @@ cfp_foreign_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *pat
 		if (given.values[i] != NULL)
 			values = lappend(values, given.values[i]);
 	}
-	wanted = columns_wanted(rel, targets, list_concat_copy(checked, held), &numbered);
+	wanted = columns_wanted(rel, list_concat_copy(checked, held), &numbered);
 	return make_foreignscan(targets, checked, rel->relid, values,
 							list_make5(list_make1_int(bound), places, wanted, list_make1_int(numbered),
 									   list_make1_int(path->fdw_private != NIL)),
