@@ -7,14 +7,14 @@
  * the collection owns, so that they go with it at once, and what is freed one by
  * one serves the same collection again.
  *
- * Called by items.c and chain.c for what they make, by load.c for pins and the
- * list of the load's snapshot, by who keeps JSON texts, and by descriptor.c when
- * the collection is emptied.
+ * Called by items.c, chain.c and locks.c for what they make, by load.c for pins
+ * and the list of the load's snapshot, by who keeps JSON texts, and by descriptor.c
+ * when the collection is emptied.
  *
  * Layout: a chunk is a piece of the area (area.c); blocks are cut from the newest
  * chunk, and what is freed goes onto a free list by its size.  What is larger than
  * CFP_LARGE has a chunk of its own, which goes back to the area when it is freed.
- * The two arrays of a collection are pieces without a chunk's header.
+ * The arrays of a collection are pieces without a chunk's header.
  *
  * Locks: the collection's, held exclusively, or the collection is LOADING by the
  * caller; the area's is taken inside.

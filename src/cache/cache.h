@@ -12,11 +12,12 @@
  * plain addresses are good in every process.  arena.c cuts it up for a
  * collection, items.c and chain.c keep its items and their versions there.
  * hash.c hashes names.  descriptor.c has the descriptors, evict.c makes room,
- * directory.c finds a collection, load.c brings it in, pins it and takes it out.
+ * locks.c has the locks on items.  directory.c finds a collection, load.c brings
+ * it in, pins it and takes it out.
  *
  * Everything of a collection but its descriptor lives in pieces of the area that
- * it owns, and goes with it: its names, two arrays, and the chunks that its
- * arena cuts items, nodes, records and texts from.
+ * it owns, and goes with it: its names, its arrays, and the chunks that its
+ * arena cuts items, nodes, records, texts, pins and locks from.
  *
  * Lifecycle of a descriptor:
  *
@@ -25,8 +26,8 @@
  *
  * Only the holder of the heavyweight load lock (load.c) makes LOADING
  * of EMPTY; while LOADING the contents are its own and need no lock.
- * BYPASSED means pinned, with claims of versions that matter, but not to be
- * read; the last pin to go drops it.
+ * BYPASSED means pinned, with claims of versions and locks that matter, but not
+ * to be read; the last pin to go drops it.
  *
  * Locks, in the order they are taken:
  *		partition of the directory (an LWLock by hash of the names)
@@ -79,8 +80,27 @@ typedef struct CfpItem
 } CfpItem;
 
 #define CFP_ITEM_PRUNED		0x01	/* a version was cut that someone may want */
+#define CFP_ITEM_LOCKED		0x02	/* has locks (locks.c) */
 
-/* A transaction that stored into the collection. */
+/* What a transaction has of an item that it locks; the weakest first. */
+typedef enum CfpLockStrength
+{
+	CFP_LOCK_WANTED,			/* nothing yet: it waits */
+	CFP_LOCK_SHARED,			/* others may have that, too; no one stores */
+	CFP_LOCK_EXCLUSIVE
+} CfpLockStrength;
+
+/* A lock of one transaction on one item; the transaction has a pin as well. */
+typedef struct CfpLock
+{
+	CfpRef		next;			/* in its bucket */
+	CfpRef		item;
+	FullTransactionId writer;
+	TransactionId waits_for;	/* as long as it is WANTED */
+	uint8		strength;		/* CfpLockStrength */
+} CfpLock;
+
+/* A transaction that has stored into the collection, or locked items of it. */
 typedef struct CfpPin
 {
 	CfpRef		next;
@@ -165,6 +185,7 @@ typedef struct CfpCollection
 
 	/* arena */
 	CfpRef		chunks;
+	CfpRef		few_locks;		/* CfpLock; as long as there are no buckets */
 	uint64		bytes;			/* of all that is its own, descriptor included */
 	uint64		unused;			/* of them given back to the free lists */
 	uint64		left;			/* of them left over at the ends of chunks */
@@ -177,6 +198,11 @@ typedef struct CfpCollection
 	/* EMPTY because it did not fit (of the generation db_generation) */
 	uint64		needs;			/* bytes; 0: is not known not to fit */
 	TimestampTz not_before;		/* when to look again whether it fits */
+
+	/* locks on items, by item */
+	CfpRef	   *lock_buckets;
+	uint32		nlock_buckets;
+	uint32		nlocks;
 }			pg_attribute_aligned(64) CfpCollection;
 
 StaticAssertDecl(sizeof(CfpCollection) % 64 == 0, "descriptors begin with a line of memory");

@@ -169,6 +169,7 @@ cfp_collection_clear(CfpCollection *col)
 	Assert(LWLockHeldByMeInMode(&col->lock, LW_EXCLUSIVE));
 	Assert(col->state != CFP_COLLECTION_FREE);
 	Assert(col->pins == 0);
+	Assert(col->nlocks == 0 && col->lock_buckets == NULL && col->few_locks == 0);
 
 	cfp_arena_clear(col);
 	if (col->slots != NULL)

@@ -12,8 +12,8 @@
  * Fragmentation: a piece that is given back becomes one with what is free
  * beside it, but what is free may lie between collections that stay.  Where a
  * larger piece is wanted than is free, those next to a large free one are
- * evicted (cfp_make_room).  The arena's chunks take what there is; only the two
- * arrays, and large records and texts, must be in one piece.
+ * evicted (cfp_make_room).  The arena's chunks take what there is; only the arrays,
+ * and large records and texts, must be in one piece.
  *
  * Locks: none may be held by the caller.  Looking for what to evict is done
  * without locks; cfp_collection_drop() looks again under them.
