@@ -36,6 +36,7 @@
 #include "cache/evict.h"
 #include "cache/items.h"
 #include "cache/load.h"
+#include "cache/locks.h"
 #include "record/record.h"
 #include "shared/database.h"
 #include "tables/floors.h"
@@ -523,10 +524,13 @@ cfp_collection_resized(const CfpCollectionName *name, uint64 hash, int64 by)
 	LWLockRelease(&col->lock);
 }
 
-/* Another writer's transaction that has the collection pinned, or invalid. */
+/*
+ * Another writer's transaction that has the collection pinned, or invalid.  No
+ * new pin is admitted from then on; without `keep_out`, only when there is none.
+ */
 static TransactionId
 pin_of_another(const CfpCollectionName *name, uint64 hash, Oid history,
-			   FullTransactionId writer)
+			   FullTransactionId writer, bool keep_out)
 {
 	TransactionId xid = InvalidTransactionId;
 	uint64		generation;
@@ -548,10 +552,10 @@ pin_of_another(const CfpCollectionName *name, uint64 hash, Oid history,
 				xid = XidFromFullTransactionId(pin->writer);
 			ref = pin->next;
 		}
-		if (col->pins != 0)
-			col->state = CFP_COLLECTION_BYPASSED;
-		else
+		if (col->pins == 0)
 			drop = true;
+		else if (keep_out || !TransactionIdIsValid(xid))
+			col->state = CFP_COLLECTION_BYPASSED;
 	}
 	LWLockRelease(&col->lock);
 	if (drop)
@@ -559,29 +563,72 @@ pin_of_another(const CfpCollectionName *name, uint64 hash, Oid history,
 	return xid;
 }
 
-void
+/* Its owner is the top-level transaction: a rolled-back subtransaction shall not take it along. */
+static bool
+take_store_lock(const LOCKTAG *tag, bool wait)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	LockAcquireResult result;
+
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	result = LockAcquire(tag, ExclusiveLock, false, !wait);
+	CurrentResourceOwner = owner;
+	return result != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+release_store_lock(const LOCKTAG *tag)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	(void) LockRelease(tag, ExclusiveLock, false);
+	CurrentResourceOwner = owner;
+}
+
+bool
 cfp_collection_table_mode(const CfpCollectionName *name, uint64 hash,
-						  FullTransactionId writer)
+						  FullTransactionId writer, bool wait)
 {
 	Oid			history = cfp_tables()->history;
-	LOCKTAG		tag;
+	LOCKTAG		store_tag;
+	LOCKTAG		load_tag;
 	TransactionId xid;
-	ResourceOwner owner = CurrentResourceOwner;
 
 	Assert(IsTransactionState());
 	Assert(FullTransactionIdIsValid(writer));
-
-	/* A rolled-back subtransaction shall not take it along. */
-	CurrentResourceOwner = TopTransactionResourceOwner;
-	set_lock_tag(&tag, history, hash, STORE_LOCK);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	CurrentResourceOwner = owner;
+	set_lock_tag(&store_tag, history, hash, STORE_LOCK);
+	set_lock_tag(&load_tag, history, hash, LOAD_LOCK);
 
 	/* A load that began before us ends; none begins after. */
-	set_lock_tag(&tag, history, hash, LOAD_LOCK);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	LockRelease(&tag, ExclusiveLock, false);
+	if (wait)
+	{
+		(void) take_store_lock(&store_tag, true);
+		(void) LockAcquire(&load_tag, ExclusiveLock, false, false);
+		LockRelease(&load_tag, ExclusiveLock, false);
+	}
+	else
+	{
+		bool		taken;
 
-	while (TransactionIdIsValid(xid = pin_of_another(name, hash, history, writer)))
-		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+		/*
+		 * A load has the store lock as well, and is no reason to give up.  As
+		 * in a load, the order does not matter where one does not wait.
+		 */
+		(void) LockAcquire(&load_tag, ExclusiveLock, false, false);
+		taken = take_store_lock(&store_tag, false);
+		LockRelease(&load_tag, ExclusiveLock, false);
+		if (!taken)
+			return false;
+	}
+
+	while (TransactionIdIsValid(xid = pin_of_another(name, hash, history, writer, wait)))
+	{
+		if (!cfp_wait_for_writer(xid, wait))
+		{
+			release_store_lock(&store_tag);
+			return false;
+		}
+	}
+	return true;
 }

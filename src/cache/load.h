@@ -76,10 +76,11 @@ extern void cfp_collection_bypass(CfpCollection *col);
 /*
  * Begin table mode: returns when no pin but the writer's own remains, with a
  * lock held to the end of the transaction that keeps out loads and other
- * writers in table mode.  Waits for transactions; throws 40P01.
+ * writers in table mode.  Waits for transactions; throws 40P01.  Without `wait`
+ * it waits for none that goes on: false then, and nothing has changed.
  */
-extern void cfp_collection_table_mode(const CfpCollectionName *name, uint64 hash,
-									  FullTransactionId writer);
+extern bool cfp_collection_table_mode(const CfpCollectionName *name, uint64 hash,
+									  FullTransactionId writer, bool wait);
 
 /*
  * A store in table mode has made the records of the collection so many bytes

@@ -3,8 +3,9 @@
  * claim.c
  *		Storing a record: claiming its version.
  *
- * Called by the SQL functions and the triggers of storage_current; the caller has
- * checked the privilege.
+ * Called by the SQL functions and by what changes storage_current; the caller has
+ * checked the privilege.  What a claim asks of others is asked for locks, too, by
+ * lock.c.
  *
  * A store goes like this:
  *
@@ -35,9 +36,11 @@
 #include "cache/evict.h"
 #include "cache/items.h"
 #include "cache/load.h"
+#include "cache/locks.h"
 #include "record/content.h"
 #include "shared/database.h"
 #include "store/claim.h"
+#include "store/claim_int.h"
 #include "store/commit_int.h"
 #include "store/own_int.h"
 #include "tables/given_up.h"
@@ -47,7 +50,6 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -104,8 +106,8 @@ raise_version_conflict(const CfpRecord *current)
 			 errhint("Read the item again and retry.")));
 }
 
-pg_noreturn static void
-raise_concurrent_update(void)
+void
+cfp_raise_concurrent_update(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -124,21 +126,16 @@ raise_out_of_versions(void)
 
 /* ---------- claiming a version ---------- */
 
-/* The version that the active snapshot sees of the item; 0 none. */
-static int32
-seen_version(const CfpItemName *name)
+int32
+cfp_claim_seen(const CfpItemName *name)
 {
 	CfpRecord  *record = cfp_table_read_item(GetActiveSnapshot(), name, NULL);
 
 	return record ? record->version : 0;
 }
 
-/*
- * What is committed of the item, and what this transaction has written of it.
- * *last (when asked for): the last version of the item that is taken.
- */
-static CfpRecord *
-committed_record(const CfpItemName *name, int32 *last)
+CfpRecord *
+cfp_claim_committed(const CfpItemName *name, int32 *last)
 {
 	CfpRecord  *record;
 
@@ -158,97 +155,156 @@ committed_record(const CfpItemName *name, int32 *last)
 	return record;
 }
 
-/* What came of looking at a chain. */
-typedef enum ClaimResult
-{
-	CLAIMED,
-	CLAIM_WAIT,					/* for the transaction in *wait_for */
-	CLAIM_ASK_SEEN,				/* which version does our snapshot see? */
-	CLAIM_ASK_CURRENT,			/* what is committed?  It is not in memory */
-	CLAIM_CONFLICT,				/* a committed version we cannot see */
-	CLAIM_REFUSED,				/* by the predicate; *current is set */
-	CLAIM_NO_MEMORY,
-	CLAIM_NO_VERSION
-} ClaimResult;
-
 typedef struct Claim
 {
+	CfpClaimAsk ask;
 	PendingRecord *rec;
 	CfpStorePredicate predicate;
 	void	   *arg;
-	bool		careful;		/* REPEATABLE READ or above */
-	bool		have_view;
-	CfpView		view;			/* of the transaction's snapshot, if careful */
-	int32		seen;			/* version the snapshot sees; -1 not known */
 	const CfpRecord *committed; /* from the tables, when asked for */
 	Size		replaced;		/* bytes of the record below, in table mode */
 	const CfpRecord *own;		/* of rec->older, if there is a predicate */
-	TransactionId wait_for;
 	const CfpRecord *current;	/* CLAIM_REFUSED: a copy, or NULL */
 } Claim;
 
-/*
- * Does what others have in the item's chain stand against the claim?  CLAIMED:
- * no, and *committed is then the newest committed node that is not our own, or
- * NULL.  A store without a condition at READ COMMITTED does not ask.
- */
-static ClaimResult
-claim_ask_chain(Claim *claim, const CfpItem *shared, const CfpCollection *col,
-				const CfpNode **committed)
+static inline void
+claim_ask_init(CfpClaimAsk *ask)
 {
-	bool		view_serves = claim->careful && claim->have_view &&
-	cfp_view_may_use(&claim->view, col);
+	ask->careful = IsolationUsesXactSnapshot();
+	ask->minds_flight = false;
+	ask->minds_lock = CFP_LOCK_SHARED;
+	ask->gives_way = false;
+	ask->have_view = ask->careful && cfp_view_make(&ask->view, GetActiveSnapshot());
+	ask->seen = -1;
+	ask->wait_for = InvalidTransactionId;
+}
+
+void
+cfp_claim_ask_init(CfpClaimAsk *ask)
+{
+	claim_ask_init(ask);
+}
+
+static inline bool
+is_own(const CfpNode *node)
+{
+	return FullTransactionIdEquals(node->writer, cfp_own.writer) &&
+		(node->flags & CFP_NODE_LOADED) == 0;
+}
+
+static bool
+has_own_node(const CfpItem *item)
+{
+	CfpRef		ref = item->newest;
+
+	while (ref != 0 && !is_own(cfp_ptr(ref)))
+		ref = ((CfpNode *) cfp_ptr(ref))->next;
+	return ref != 0;
+}
+
+/*
+ * Is another's lock on the item in the way?  One that waits for its lock is, too,
+ * for those who come after it: else a store after the other could pass it.  But
+ * those it waits for, or will when it looks again, since they have a lock or a
+ * version in flight themselves, and those who have waited already do not give way.
+ */
+static bool
+locked_by_another(CfpClaimAsk *ask, const CfpItem *item, const CfpCollection *col)
+{
+	TransactionId own_xid = XidFromFullTransactionId(cfp_own.writer);
+	TransactionId wanted = InvalidTransactionId;
+	bool		own = false;
+
+	for (CfpLock *lock = cfp_lock_first(col, item); lock != NULL; lock = cfp_lock_next(lock))
+	{
+		TransactionId xid = XidFromFullTransactionId(lock->writer);
+
+		if (FullTransactionIdEquals(lock->writer, cfp_own.writer))
+			own = true;
+		else if (lock->strength >= ask->minds_lock)
+		{
+			ask->wait_for = xid;
+			return true;
+		}
+		else if (lock->strength == CFP_LOCK_WANTED && lock->waits_for != own_xid)
+			wanted = xid;
+	}
+	if (!ask->gives_way || own || !TransactionIdIsValid(wanted) || has_own_node(item))
+		return false;
+	ask->wait_for = wanted;
+	return true;
+}
+
+/* Inline, as each store asks. */
+static pg_attribute_always_inline CfpClaimResult
+claim_ask(CfpClaimAsk *ask, const CfpItem *item, const CfpCollection *col,
+		  const CfpNode **committed)
+{
+	bool		view_serves = ask->careful && ask->have_view &&
+	cfp_view_may_use(&ask->view, col);
+	bool		own = false;
 
 	*committed = NULL;
-	for (CfpRef ref = shared->newest; ref != 0;)
+	if (unlikely((item->flags & CFP_ITEM_LOCKED) != 0) && locked_by_another(ask, item, col))
+		return CLAIM_WAIT;
+	for (CfpRef ref = item->newest; ref != 0;)
 	{
 		CfpNode    *node = cfp_ptr(ref);
 
 		ref = node->next;
-		if (FullTransactionIdEquals(node->writer, cfp_own.writer) &&
-			(node->flags & CFP_NODE_LOADED) == 0)
+		if (is_own(node))
+		{
+			own = true;
 			continue;
+		}
 		if ((node->flags & CFP_NODE_COMMITTED) == 0)
 		{
-			if (claim->careful || claim->predicate)
+			if (ask->careful || ask->minds_flight)
 			{
-				claim->wait_for = XidFromFullTransactionId(node->writer);
+				ask->wait_for = XidFromFullTransactionId(node->writer);
 				return CLAIM_WAIT;
 			}
 			continue;
 		}
 		if (*committed == NULL)
 			*committed = node;
-		if (!claim->careful)
+		if (!ask->careful)
 		{
-			if (!claim->predicate)
+			if (!ask->minds_flight)
 				break;
 			continue;
 		}
 		if (view_serves)
 		{
-			if (!cfp_node_visible(node, &claim->view))
+			if (!cfp_node_visible(node, &ask->view))
 				return CLAIM_CONFLICT;
 		}
-		else if (claim->seen < 0)
+		else if (ask->seen < 0)
 			return CLAIM_ASK_SEEN;
-		else if (node->version > claim->seen)
+		else if (node->version > ask->seen)
 			return CLAIM_CONFLICT;
 	}
 
 	/* A tombstone that our snapshot sees may have been pruned (prune.c). */
-	if (claim->careful && !view_serves && *committed == NULL && claim->rec->older == NULL)
+	if (ask->careful && !view_serves && *committed == NULL && !own)
 	{
-		if (claim->seen < 0)
+		if (ask->seen < 0)
 			return CLAIM_ASK_SEEN;
-		if (claim->seen > 0)
+		if (ask->seen > 0)
 			return CLAIM_CONFLICT;
 	}
 	return CLAIMED;
 }
 
+CfpClaimResult
+cfp_claim_ask(CfpClaimAsk *ask, const CfpItem *item, const CfpCollection *col,
+			  const CfpNode **committed)
+{
+	return claim_ask(ask, item, col, committed);
+}
+
 /* Does the store's condition hold of the current record? */
-static ClaimResult
+static CfpClaimResult
 claim_ask_predicate(Claim *claim, const CfpNode *committed)
 {
 	const PendingRecord *older = claim->rec->older;
@@ -271,7 +327,7 @@ claim_ask_predicate(Claim *claim, const CfpNode *committed)
 }
 
 /* Give the record the item's next version, and a node. */
-static ClaimResult
+static CfpClaimResult
 claim_take_version(PendingRecord *rec, CfpItem *shared, CfpCollection *col)
 {
 	PendingRecord *older = rec->older;
@@ -304,33 +360,51 @@ claim_take_version(PendingRecord *rec, CfpItem *shared, CfpCollection *col)
 	return CLAIMED;
 }
 
+static inline CfpItem *
+claim_item(CfpCollection *col, uint32 hash, const char *name, int len)
+{
+	CfpItem    *item;
+
+	Assert(LWLockHeldByMeInMode(&col->lock, LW_EXCLUSIVE));
+	Assert(col->pins != 0);
+	item = cfp_item_find(col, hash, name, len);
+	if (item == NULL)
+	{
+		item = cfp_item_add(col, hash, name, len);
+		if (item != NULL)
+			item->last_version = col->floor;
+	}
+	return item;
+}
+
+CfpItem *
+cfp_claim_item(CfpCollection *col, uint32 hash, const char *name, int len)
+{
+	return claim_item(col, hash, name, len);
+}
+
 /*
  * Try to claim the next version in the shared item.  The caller holds the
  * collection's lock exclusively; nothing here throws but palloc.
  */
-static ClaimResult
+static CfpClaimResult
 claim_locked(Claim *claim)
 {
 	PendingItem *item = claim->rec->item;
 	CfpCollection *col = item->collection->shared;
 	const CfpNode *committed;
-	ClaimResult result;
+	CfpClaimResult result;
 
 	Assert(LWLockHeldByMeInMode(&col->lock, LW_EXCLUSIVE));
 	Assert(col->pins != 0);
 	if (item->shared == NULL)
 	{
-		item->shared = cfp_item_find(col, item->hash, item->name, item->name_len);
+		item->shared = claim_item(col, item->hash, item->name, item->name_len);
 		if (item->shared == NULL)
-		{
-			item->shared = cfp_item_add(col, item->hash, item->name, item->name_len);
-			if (item->shared == NULL)
-				return CLAIM_NO_MEMORY;
-			item->shared->last_version = col->floor;
-		}
+			return CLAIM_NO_MEMORY;
 	}
 
-	result = claim_ask_chain(claim, item->shared, col, &committed);
+	result = claim_ask(&claim->ask, item->shared, col, &committed);
 	if (result != CLAIMED)
 		return result;
 	if (committed != NULL && committed->record_size == 0)
@@ -348,7 +422,7 @@ claim_locked(Claim *claim)
  * Claim a version in the pinned collection: waits and asks the tables as
  * claim_locked() wants it.  CLAIM_NO_MEMORY sends the store to the tables.
  */
-static ClaimResult
+static CfpClaimResult
 claim_cached(Claim *claim)
 {
 	CfpCollection *col = claim->rec->item->collection->shared;
@@ -358,7 +432,7 @@ claim_cached(Claim *claim)
 	cfp_own_item_name(claim->rec->item, &name);
 	for (;;)
 	{
-		ClaimResult result;
+		CfpClaimResult result;
 
 		LWLockAcquire(&col->lock, LW_EXCLUSIVE);
 		result = claim_locked(claim);
@@ -367,13 +441,14 @@ claim_cached(Claim *claim)
 		switch (result)
 		{
 			case CLAIM_WAIT:
-				XactLockTableWait(claim->wait_for, NULL, NULL, XLTW_None);
+				(void) cfp_wait_for_writer(claim->ask.wait_for, true);
+				claim->ask.gives_way = false;
 				break;
 			case CLAIM_ASK_SEEN:
-				claim->seen = seen_version(&name);
+				claim->ask.seen = cfp_claim_seen(&name);
 				break;
 			case CLAIM_ASK_CURRENT:
-				claim->committed = committed_record(&name, NULL);
+				claim->committed = cfp_claim_committed(&name, NULL);
 				break;
 			case CLAIM_NO_MEMORY:
 				if (tries++ == CFP_STORE_ROOM_TRIES || !cfp_make_room_for(col, NULL))
@@ -389,7 +464,7 @@ claim_cached(Claim *claim)
  * Claim a version in table mode: what is committed is in the tables, and no
  * one else is at it.
  */
-static ClaimResult
+static CfpClaimResult
 claim_from_tables(Claim *claim)
 {
 	PendingRecord *rec = claim->rec;
@@ -403,13 +478,14 @@ claim_from_tables(Claim *claim)
 	cfp_own_item_name(rec->item, &name);
 	if (!collection->store_locked)
 	{
-		cfp_collection_table_mode(&collection->name, collection->hash, cfp_own.writer);
+		(void) cfp_collection_table_mode(&collection->name, collection->hash,
+										 cfp_own.writer, true);
 		collection->store_locked = true;
 	}
 
-	current = committed_record(&name, &last);
+	current = cfp_claim_committed(&name, &last);
 	committed = current ? current->version : 0;
-	if (claim->careful && committed != seen_version(&name) &&
+	if (claim->ask.careful && committed != cfp_claim_seen(&name) &&
 		!(older != NULL && committed <= older->version))
 		return CLAIM_CONFLICT;
 	if (older != NULL && older->version >= committed)
@@ -449,9 +525,9 @@ cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 	PendingCollection *collection;
 	PendingItem *item;
 	PendingRecord *rec;
-	Claim		claim = {.predicate = predicate,.arg = arg,.seen = -1};
+	Claim		claim = {.predicate = predicate,.arg = arg};
 	CfpFault	fault;
-	ClaimResult result;
+	CfpClaimResult result;
 	const char *caller = fields->data == NULL ? "cfp_delete()" : "cfp_store()";
 
 	PreventCommandIfReadOnly(caller);
@@ -472,26 +548,17 @@ cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 	cfp_begin_storing();
 	Assert(FullTransactionIdIsValid(cfp_own.writer));
 
-	claim.careful = IsolationUsesXactSnapshot();
-	if (claim.careful)
-	{
-		claim.have_view = cfp_view_make(&claim.view, GetActiveSnapshot());
+	claim_ask_init(&claim.ask);
+	claim.ask.minds_flight = predicate != NULL;
+	claim.ask.gives_way = true;
 
-		/* A condition is a read, which must be known to others as one. */
-		if (predicate && IsolationIsSerializable())
-			claim.seen = seen_version(name);
-	}
+	/* A condition is a read, which must be known to others as one. */
+	if (predicate && IsolationIsSerializable())
+		claim.ask.seen = cfp_claim_seen(name);
 
 	item = cfp_own_item(name);
 	collection = item->collection;
-	if (cfp_hand_changed)
-		collection->table_mode = true;
-	if (collection->shared == NULL && !collection->table_mode)
-	{
-		collection->shared = cfp_collection_pin(&collection->name, collection->hash,
-												cfp_own.writer);
-		collection->table_mode = (collection->shared == NULL);
-	}
+	cfp_pin_to_store(collection);
 
 	rec = cfp_own_push(item);
 	claim.rec = rec;
@@ -519,7 +586,7 @@ cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 			raise_out_of_versions();
 		default:
 			cfp_own_roll_back();
-			raise_concurrent_update();
+			cfp_raise_concurrent_update();
 	}
 
 	Assert(rec->version > 0 && item->newest == rec);

@@ -9,8 +9,9 @@
  * Where writing may run code of the user's own, it is done earlier in the commit,
  * see make_writer_portal().
  *
- * Called by claim.c as a transaction begins to store, and when it has stored very
- * much; by jobs that remove rows; by the transaction machinery through callbacks.
+ * Called by claim.c and lock.c as a transaction begins to store, or to lock items,
+ * and when it has stored very much; by jobs that remove rows; by the transaction
+ * machinery through callbacks.
  *
  * The callbacks of commit and abort allocate nothing, look nothing up and cannot
  * throw: all they need hangs on the structures of own.c.
@@ -41,6 +42,7 @@
 #include "store/commit_int.h"
 #include "store/own.h"
 #include "store/own_int.h"
+#include "store/own_locks_int.h"
 #include "tables/given_up.h"
 #include "tables/insert.h"
 #include "tables/tables.h"
@@ -56,9 +58,6 @@
 
 /* Records inserted into the history by one call. */
 #define WRITE_AT_ONCE		10000
-
-/* Items linked, or let go of, under one hold of a collection's lock. */
-#define ITEMS_AT_ONCE		64
 
 static Portal writer_portal = NULL; /* see make_writer_portal() */
 
@@ -214,13 +213,14 @@ store_begin_anew(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("this transaction has stored with the extension that it dropped"),
 				 errhint("Store in a new transaction.")));
+	cfp_own_locks_release();
 	leave_all(false);
 	cfp_own_forget();
 	cfp_own_prepare();
 	store_lock_tables();
 }
 
-/* Before the transaction's first collection, and before each store. */
+/* Before the transaction's first collection, and before each store or lock. */
 static inline void
 store_begin_collections(void)
 {
@@ -240,6 +240,12 @@ cfp_begin_storing(void)
 	store_begin_collections();
 	if (unlikely(!cfp_history_is_plain(cfp_own.stored_into)))
 		make_writer_portal();
+}
+
+void
+cfp_begin_locking(void)
+{
+	store_begin_collections();
 }
 
 /* ---------- writing ---------- */
@@ -432,9 +438,7 @@ cfp_pending_bypass(const CfpCollectionName *name)
 	 * run.
 	 */
 	store_begin_collections();
-	collection = cfp_own_find_collection(name);
-	if (collection == NULL)
-		collection = cfp_own_add_collection(name);
+	collection = cfp_own_collection(name);
 	if (collection->shared != NULL)
 		return;
 	collection->shared = cfp_collection_pin_bypassed(&collection->name,
@@ -483,6 +487,11 @@ pending_pre_prepare(void)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("cannot PREPARE a transaction that has stored with cfp"),
 				 errhint("Use COMMIT, or store in a transaction of its own.")));
+	if (cfp_own_locks_any())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot PREPARE a transaction that has locked items of cfp"),
+				 errhint("Use COMMIT.")));
 	if (cfp_hand_changed)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -595,6 +604,7 @@ pending_end_transaction(bool committed)
 			while (cfp_own.nrecords > 0)
 				cfp_own_pop();
 		}
+		cfp_own_locks_release();
 		leave_all(committed);
 	}
 	if (cfp_hand_changed)
@@ -645,6 +655,8 @@ pending_subxact_callback(SubXactEvent event, SubTransactionId mySubid,
 {
 	int			nesting = GetCurrentTransactionNestLevel();
 
+	if (event == SUBXACT_EVENT_COMMIT_SUB || event == SUBXACT_EVENT_ABORT_SUB)
+		cfp_own_locks_end_sub(nesting, event == SUBXACT_EVENT_COMMIT_SUB);
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
 		Assert(cfp_own.nlevels == 0 || cfp_own.levels[cfp_own.nlevels - 1].nesting <= nesting);

@@ -170,8 +170,8 @@ put_text(text *t, const char *str, int len)
 	memcpy(VARDATA(t), str, len);
 }
 
-PendingCollection *
-cfp_own_add_collection(const CfpCollectionName *name)
+static PendingCollection *
+own_add_collection(const CfpCollectionName *name)
 {
 	PendingCollection *col =
 	MemoryContextAlloc(cfp_own.names_cxt, sizeof(PendingCollection) +
@@ -233,15 +233,26 @@ own_forget_items(PendingCollection *collection)
 	}
 }
 
+static inline PendingCollection *
+own_collection(const CfpCollectionName *name)
+{
+	PendingCollection *collection = own_find_collection(name);
+
+	return collection ? collection : own_add_collection(name);
+}
+
+PendingCollection *
+cfp_own_collection(const CfpCollectionName *name)
+{
+	return own_collection(name);
+}
+
 PendingItem *
 cfp_own_item(const CfpItemName *name)
 {
-	PendingCollection *collection = own_find_collection(&name->in);
-	PendingItem *item;
+	PendingCollection *collection = own_collection(&name->in);
+	PendingItem *item = own_find_item_in(collection, name);
 
-	if (collection == NULL)
-		collection = cfp_own_add_collection(&name->in);
-	item = own_find_item_in(collection, name);
 	return item ? item : own_add_item(collection, name);
 }
 

@@ -21,7 +21,7 @@ typedef struct PendingCollection
 	CfpCollectionName name;		/* points into the texts */
 	uint64		hash;
 	CfpCollection *shared;		/* pinned; NULL: never was */
-	bool		table_mode;		/* stores go through the tables */
+	bool		table_mode;		/* stores and locks go through the tables */
 	bool		store_locked;	/* this transaction holds the store lock */
 	bool		over_large;		/* stored over a record with memory of its own */
 	int			nitems;
@@ -68,6 +68,9 @@ typedef struct Level
 	int			unwritten;		/* all of its records before this one are
 								 * written */
 } Level;
+
+/* Items linked, or let go of, under one hold of a collection's lock. */
+#define ITEMS_AT_ONCE		64
 
 /* The records, in order of time, lie in pieces that never move. */
 #define RECORDS_A_PIECE		256
@@ -139,12 +142,11 @@ cfp_own_record(int n)
 extern void cfp_own_prepare(void);
 
 /*
- * The transaction's entry of a collection, NULL when there is none; a new one,
- * where there was none; and that of an item, made with its collection's when
- * there is none.
+ * The transaction's entry of a collection, NULL when there is none; the same, made
+ * when there is none; and that of an item, made likewise, with its collection's.
  */
 extern PendingCollection *cfp_own_find_collection(const CfpCollectionName *name);
-extern PendingCollection *cfp_own_add_collection(const CfpCollectionName *name);
+extern PendingCollection *cfp_own_collection(const CfpCollectionName *name);
 extern PendingItem *cfp_own_item(const CfpItemName *name);
 
 /* The item's full name; it points into the entries. */
