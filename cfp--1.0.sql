@@ -370,6 +370,14 @@ CREATE FUNCTION @extschema@.cfp_delete_collection(
 COMMENT ON FUNCTION @extschema@.cfp_delete_collection(text, text, text)
 	IS 'delete all items of a collection; returns how many';
 
+CREATE FUNCTION @extschema@.cfp_lock(
+	key text, item_name text DEFAULT NULL, collection_name text DEFAULT NULL,
+	shared boolean DEFAULT false, nowait boolean DEFAULT false, skip_locked boolean DEFAULT false)
+	RETURNS integer
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 20;
+COMMENT ON FUNCTION @extschema@.cfp_lock(text, text, text, boolean, boolean, boolean)
+	IS 'lock an item to the end of the transaction; returns its version, 0 when absent or deleted, NULL when skipped';
+
 ----------------------------------------------------------------------------
 -- Reading
 ----------------------------------------------------------------------------
@@ -488,7 +496,7 @@ COMMENT ON FUNCTION @extschema@.cfp_warm(text, text) IS 'load a collection into 
 
 CREATE FUNCTION @extschema@.cfp_evict(key text, collection_name text DEFAULT NULL) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE COST 10;
-COMMENT ON FUNCTION @extschema@.cfp_evict(text, text) IS 'drop a collection from the cache; false when it is not there or a transaction stores into it';
+COMMENT ON FUNCTION @extschema@.cfp_evict(text, text) IS 'drop a collection from the cache; false when it is not there or a transaction stores into it or has locks in it';
 
 REVOKE ALL ON FUNCTION @extschema@.cfp_flush(), @extschema@.cfp_fold(), @extschema@.cfp_close_day(),
 	@extschema@.cfp_prune_history(timestamptz, integer, text, text, boolean),

@@ -86,8 +86,9 @@ static uint64 table_invalidations = 0;
 #define MAY_READ			0x01
 #define MAY_STORE			0x02
 #define MAY_DELETE			0x04
-#define MAY_READ_HISTORY	0x08
-#define NO_ROW_SECURITY		0x10
+#define MAY_UPDATE			0x08
+#define MAY_READ_HISTORY	0x10
+#define NO_ROW_SECURITY		0x20
 
 typedef struct UserRights
 {
@@ -616,9 +617,11 @@ cfp_check_privilege(AclMode mode)
 	const CfpTables *t = cfp_tables();
 	UserRights *rights = my_rights();
 	uint8		wanted = mode == ACL_SELECT ? MAY_READ :
-	mode == ACL_DELETE ? MAY_DELETE : MAY_STORE;
+	mode == (ACL_INSERT | ACL_UPDATE) ? MAY_STORE :
+	mode == ACL_DELETE ? MAY_DELETE : MAY_UPDATE;
 
-	Assert(mode == ACL_SELECT || mode == ACL_DELETE || mode == (ACL_INSERT | ACL_UPDATE));
+	Assert(mode == ACL_SELECT || mode == ACL_DELETE || mode == ACL_UPDATE ||
+		   mode == (ACL_INSERT | ACL_UPDATE));
 
 	if (likely((rights->rights & (wanted | NO_ROW_SECURITY)) == (wanted | NO_ROW_SECURITY)))
 		return;
@@ -629,6 +632,8 @@ cfp_check_privilege(AclMode mode)
 			permission_denied("foreign table", "storage_current", "SELECT", "SELECT");
 		else if (wanted == MAY_DELETE)
 			permission_denied("foreign table", "storage_current", "DELETE", "DELETE");
+		else if (wanted == MAY_UPDATE)
+			permission_denied("foreign table", "storage_current", "UPDATE", "UPDATE");
 		else
 			permission_denied("foreign table", "storage_current", "INSERT or UPDATE", "INSERT, UPDATE");
 	}

@@ -109,7 +109,7 @@ extern bool cfp_updates_same_item(const TriggerData *trigger);
 
 /*
  * The current user must hold the privilege (ACL_SELECT, ACL_INSERT |
- * ACL_UPDATE meaning either, ACL_DELETE) on storage_current, and row
+ * ACL_UPDATE meaning either, ACL_UPDATE, ACL_DELETE) on storage_current, and row
  * security must not be active for it on a storage table.  Throws 42501 whose
  * hint prints the GRANT, or 0A000.  Cheap when asked again by the same user.
  */
