@@ -462,6 +462,19 @@ sub op_update_typed
 	return { sql => qq{WITH s AS (UPDATE model.typed SET value = $value + right(i, 1)::int WHERE k = '$key' AND c = '$collection' AND i LIKE 'item%' RETURNING i AS item_name, version, value) }
 		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) }
 		  . qq{SELECT '$key', '$collection', item_name, version, value, 'conditional', @{[ newest_of($key, $collection) ]} FROM s} };
+# A lock: then the item is at the version that was returned, for statements that
+# come after it, and stays there until another of this session's.
+sub op_lock
+{
+	my ($session) = @_;
+	my ($key, $collection) = @{ any(@names) };
+	my $item = any(@items);
+	my $how = any('', '', ', shared => true', ', skip_locked => true', ', shared => true, skip_locked => true', ', nowait => true');
+
+	return { sql => qq{DO \$do\$ DECLARE locked int := cfp_lock('$key', '$item', '$collection'$how); newest int; BEGIN }
+		  . qq{FOR n IN 1 .. 2 LOOP SELECT version INTO newest FROM (SELECT * FROM model.record WHERE key = '$key' AND collection = '$collection' AND item = '$item' ORDER BY version DESC LIMIT 1) m WHERE value IS NOT NULL; }
+		  . qq{IF locked <> coalesce(newest, 0) THEN RAISE 'locked ($key, $item, $collection) at %, but the model has %', locked, newest; END IF; PERFORM pg_sleep(0.001); END LOOP; END \$do\$},
+		states => ['55P03'] };
 }
 
 # Reads, each as one text: item:version:value in order of item.
@@ -757,6 +770,7 @@ my %weight = (
 	store => 20, delete => 4, conditional => 8, conditional_new => 4, conditional_old => 2, store_many => 4, batch => 5,
 	delete_collection => 1, block => 1, deep => 0.3,
 	update_view => 4, update_view_many => 1, insert_view => 3, delete_view => 2, insert_absent => 2, upsert => 3, update_typed => 1,
+	lock => 6, update_view => 4, update_view_many => 1, insert_view => 3, delete_view => 2, insert_absent => 2,
 	read => 25, read_item => 15, read_range => 6,
 	evict => 3, warm => 2, flush => 1.5, fold => 1, rebuild_latest => 0.5, rebuild_history => 0.3, prune => 1,
 	hand => 1.5, empty_latest => 0.3, build => 0.5, ddl => 0.4, park => 1.5);
