@@ -462,6 +462,8 @@ sub op_update_typed
 	return { sql => qq{WITH s AS (UPDATE model.typed SET value = $value + right(i, 1)::int WHERE k = '$key' AND c = '$collection' AND i LIKE 'item%' RETURNING i AS item_name, version, value) }
 		  . qq{INSERT INTO model.record (key, collection, item, version, value, level, seen) }
 		  . qq{SELECT '$key', '$collection', item_name, version, value, 'conditional', @{[ newest_of($key, $collection) ]} FROM s} };
+}
+
 # A lock: then the item is at the version that was returned, for statements that
 # come after it, and stays there until another of this session's.
 sub op_lock
@@ -471,7 +473,10 @@ sub op_lock
 	my $item = any(@items);
 	my $how = any('', '', ', shared => true', ', skip_locked => true', ', shared => true, skip_locked => true', ', nowait => true');
 
-	return { sql => qq{DO \$do\$ DECLARE locked int := cfp_lock('$key', '$item', '$collection'$how); newest int; BEGIN }
+	my $lock = chance(0.5) ? "cfp_lock('$key', '$item', '$collection'$how)"
+	  : "(SELECT version FROM storage_current WHERE key = '$key' AND collection_name = '$collection' AND item_name = '$item' FOR @{[ any('UPDATE', 'SHARE', 'UPDATE SKIP LOCKED', 'UPDATE NOWAIT') ]})";
+
+	return { sql => qq{DO \$do\$ DECLARE locked int := $lock; newest int; BEGIN }
 		  . qq{FOR n IN 1 .. 2 LOOP SELECT version INTO newest FROM (SELECT * FROM model.record WHERE key = '$key' AND collection = '$collection' AND item = '$item' ORDER BY version DESC LIMIT 1) m WHERE value IS NOT NULL; }
 		  . qq{IF locked <> coalesce(newest, 0) THEN RAISE 'locked ($key, $item, $collection) at %, but the model has %', locked, newest; END IF; PERFORM pg_sleep(0.001); END LOOP; END \$do\$},
 		states => ['55P03'] };

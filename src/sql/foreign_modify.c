@@ -43,6 +43,7 @@
 #include "sql/foreign_row.h"
 #include "sql/foreign_seen.h"
 #include "store/claim.h"
+#include "store/lock.h"
 #include "store/own.h"
 #include "tables/tables.h"
 
@@ -308,8 +309,7 @@ typedef enum Condition
 {
 	ALWAYS,
 	IF_ABSENT,					/* else it is not stored */
-	IF_UNCHANGED,				/* since *old was read; else it is an error */
-	IF_UNCHANGED_ELSE_NOT
+	IF_UNCHANGED				/* since *old was read; else it is an error */
 } Condition;
 
 /*
@@ -336,7 +336,7 @@ store_row(Modify *modify, ResultRelInfo *rel, EState *estate, const CfpFieldRow 
 		keep_value(&fields.value, old);
 	take_special_fields(&fields, new, old);
 	if (cfp_pending_store(&name, &fields, condition == ALWAYS ? NULL : cfp_expect_version,
-						  &version, condition != IF_UNCHANGED) == 0)
+						  &version, condition == IF_ABSENT) == 0)
 		return false;
 
 	cfp_row_show(modify->map, slot, &name, cfp_record_make(&fields), cfp_own_txid());
@@ -356,15 +356,8 @@ raise_second_time(void)
 			 errhint("Ensure that no rows proposed for insertion within the same command have duplicate constrained values.")));
 }
 
-/* What came of an item that is there. */
-typedef enum Outcome
-{
-	UPDATED,
-	LEFT_ALONE,					/* the WHERE does not hold */
-	CHANGED_MEANWHILE
-} Outcome;
-
-static Outcome
+/* Update the item that is there, which is locked; false when the WHERE does not hold. */
+static bool
 update_existing(Modify *modify, ResultRelInfo *rel, EState *estate, TupleTableSlot *slot,
 				const CfpItemName *name, const CfpRecord *record, uint64 txid)
 {
@@ -378,16 +371,18 @@ update_existing(Modify *modify, ResultRelInfo *rel, EState *estate, TupleTableSl
 	econtext->ecxt_innertuple = slot;
 	econtext->ecxt_outertuple = NULL;
 	if (!ExecQual(conflict->oc_WhereClause, econtext))
-		return LEFT_ALONE;
+		return false;
 	ExecProject(conflict->oc_ProjInfo);
 
 	cfp_row_fields(&old, name, record, txid);
 	cfp_row_take(modify->map, conflict->oc_ProjSlot, conflict->oc_Existing, &old, NULL, &new);
-	return store_row(modify, rel, estate, &new, &old, IF_UNCHANGED_ELSE_NOT, slot) ?
-		UPDATED : CHANGED_MEANWHILE;
+	return store_row(modify, rel, estate, &new, &old, IF_UNCHANGED, slot);
 }
 
-/* False when the row is neither stored nor does it update one. */
+/*
+ * Store what is absent, else lock the item and update what is there then.  False
+ * when the row is neither stored nor does it update one.
+ */
 static bool
 insert_or_update(Modify *modify, ResultRelInfo *rel, EState *estate, const CfpFieldRow *new,
 				 TupleTableSlot *slot)
@@ -403,19 +398,12 @@ insert_or_update(Modify *modify, ResultRelInfo *rel, EState *estate, const CfpFi
 		CHECK_FOR_INTERRUPTS();
 		if (is_stored_by_command(&name, estate))
 			raise_second_time();
+		if (store_row(modify, rel, estate, new, NULL, IF_ABSENT, slot))
+			return true;
+		(void) cfp_item_lock(&name, true, LockWaitBlock);
 		record = cfp_item_now(&name, estate, &txid);
-		if (record == NULL)
-		{
-			if (store_row(modify, rel, estate, new, NULL, IF_ABSENT, slot))
-				return true;
-		}
-		else
-		{
-			Outcome		outcome = update_existing(modify, rel, estate, slot, &name, record, txid);
-
-			if (outcome != CHANGED_MEANWHILE)
-				return outcome == UPDATED;
-		}
+		if (record != NULL)
+			return update_existing(modify, rel, estate, slot, &name, record, txid);
 	}
 }
 

@@ -16,6 +16,7 @@
 #include "sql/foreign.h"
 #include "sql/foreign_analyze.h"
 #include "sql/foreign_import.h"
+#include "sql/foreign_lock.h"
 #include "sql/foreign_modify.h"
 #include "sql/foreign_plan.h"
 #include "sql/foreign_scan.h"
@@ -63,6 +64,8 @@ cfp_fdw_handler(PG_FUNCTION_ARGS)
 	routine->ExecForeignDelete = cfp_foreign_delete;
 	routine->IsForeignRelUpdatable = is_updatable;
 	routine->ExecForeignTruncate = refuse_truncate;
+	routine->GetForeignRowMarkType = cfp_foreign_row_mark;
+	routine->RefetchForeignRow = cfp_foreign_lock_row;
 	routine->ImportForeignSchema = cfp_foreign_import;
 	PG_RETURN_POINTER(routine);
 }
