@@ -32,7 +32,14 @@ SELECT cfp_delete('k2', 'item7', 'c2');
 SELECT cfp_flush();
 SELECT cfp_store('k3', '{"later": 1}', 'item' || n, 'c3', 'text ' || n) FROM generate_series(1, 20, 3) n;
 SELECT cfp_store('k9', '{}', 'new', 'c9', true);
-SELECT cfp_delete('k3', 'item2', 'c3')});
+SELECT cfp_delete('k3', 'item2', 'c3');
+CREATE ROLE tenant;
+GRANT USAGE ON FOREIGN SERVER cfp TO tenant;
+CREATE FOREIGN TABLE "typed Table" (item text OPTIONS (field 'item_name') COLLATE "C", late int, n bigint NOT NULL CHECK (n > 0), v jsonb OPTIONS (field 'value'), x text OPTIONS (member 'it''s "x"', null 'keep'))
+	SERVER cfp OPTIONS (key 'k1', collection 'c1');
+COMMENT ON FOREIGN TABLE "typed Table" IS 'of a user';
+GRANT SELECT ON "typed Table" TO tenant});
+$target->safe_psql('postgres', 'CREATE ROLE tenant');
 
 # Counts and checksums; txid is the only column that is not the same.
 my $current = q{
@@ -45,6 +52,22 @@ SELECT count(*), md5(string_agg((to_jsonb(h) - 'txid')::text, E'\n'
 	ORDER BY key, collection_name, item_name, version)) FROM storage_history h};
 my $wanted = $source->safe_psql('postgres', $current);
 my $wanted_history = $source->safe_psql('postgres', $history);
+
+my $typed = q{SELECT string_agg(t::text, E'\n') FROM "typed Table" t WHERE item NOT IN ('item1', 'item5')};
+my $wanted_typed = $source->safe_psql('postgres', $typed);
+
+# A typed table is as it was, where it came along.
+sub typed_ok
+{
+	my ($database, $how) = @_;
+
+	is($target->safe_psql($database, $typed), $wanted_typed, "$how: a typed table shows what it showed");
+	is($target->safe_psql($database, q{
+		SELECT relacl::text ~ 'tenant=r/', (SELECT srvacl::text ~ 'tenant=U/' FROM pg_foreign_server), obj_description(oid)
+		FROM pg_class WHERE relname = 'typed Table'}), 't|t|of a user', "$how: its privileges");
+	is($target->safe_psql($database, q{UPDATE "typed Table" SET n = n + 1 WHERE item = 'item2' RETURNING n}), '3', "$how: and can be changed");
+	return;
+}
 
 # What a restored database must be.
 sub restored_ok
@@ -90,6 +113,7 @@ command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', @to, '-f', "$dir/plain
 	'restore of a plain dump');
 $target->safe_psql('postgres', 'ALTER DATABASE plain SET search_path = public, cfp');
 restored_ok('plain', 'plain');
+typed_ok('plain', 'plain');
 
 # Custom format, restored by four jobs, while the worker comes up.
 command_ok([ 'pg_dump', @from, '-Fc', '-f', "$dir/custom", 'postgres' ], 'pg_dump -Fc');
@@ -97,6 +121,7 @@ $target->safe_psql('postgres', 'CREATE DATABASE jobs');
 command_ok([ 'pg_restore', @to, '-j', '4', '-e', '-d', 'jobs', "$dir/custom" ], 'pg_restore -j 4');
 $target->safe_psql('postgres', 'ALTER DATABASE jobs SET search_path = public, cfp');
 restored_ok('jobs', 'pg_restore -j 4');
+typed_ok('jobs', 'pg_restore -j 4');
 
 # The rows only, into an extension made before, with and without triggers.
 foreach my $form ([ 'data_only', '--data-only' ], [ 'no_triggers', '--data-only', '--disable-triggers' ],
