@@ -296,6 +296,51 @@ UPDATE mine SET value_int = 9 RETURNING value;
 SELECT key, item_name, value FROM cfp.storage_current WHERE key IN ('mine', 'yours') ORDER BY 1;
 DROP VIEW mine;
 
+-- constraints that a user adds
+ALTER FOREIGN TABLE cfp.storage_current ADD CONSTRAINT small CHECK (value_int < 1000), ALTER status SET NOT NULL;
+SELECT pg_temp.error($$INSERT INTO cfp.storage_current (key, data) VALUES ('checked', '{}')$$) ~ '^23502' AS refused;
+SELECT pg_temp.error($$INSERT INTO cfp.storage_current (key, data, value_int) VALUES ('checked', '{"status": "new"}', 1000)$$) ~ '^23514' AS refused;
+INSERT INTO cfp.storage_current (key, data, value) VALUES ('checked', '{"status": "new"}', '999') RETURNING status, value_int, version;
+SELECT pg_temp.error($$UPDATE cfp.storage_current SET value = '1001' WHERE key = 'checked'$$) ~ '^23514' AS refused;
+SELECT pg_temp.error($$INSERT INTO cfp.storage_current AS c (key, data, value_int) VALUES ('checked', '{"status": "new"}', 2)
+	ON CONFLICT (key, collection_name, item_name) DO UPDATE SET value_int = c.value_int + EXCLUDED.value_int$$) ~ '^23514' AS refused;
+SELECT value, version FROM cfp.storage_current WHERE key = 'checked';
+ALTER FOREIGN TABLE cfp.storage_current DROP CONSTRAINT small, ALTER status DROP NOT NULL;
+
+-- what EXPLAIN ANALYZE counts
+CREATE FUNCTION pg_temp.counted(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) ' || query LOOP
+		CONTINUE WHEN line !~ 'Cache|Loads|Order|Table Reads|Tables';
+		RETURN NEXT line;
+	END LOOP;
+END $$;
+SELECT cfp.cfp_evict('plan', 'c7');
+SELECT pg_temp.counted($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name = 'i77'$$);
+SELECT pg_temp.counted($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name IN ('i77', 'i7')$$);
+SELECT pg_temp.counted($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' ORDER BY item_name DESC$$);
+SELECT cfp.cfp_evict('plan', 'c7'), cfp.cfp_evict('plan', 'c8');
+SELECT pg_temp.counted($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name IN ('c7', 'c8')$$) ~ 'Loads' AS loaded;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT pg_temp.counted($$SELECT * FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name = 'i77'$$);
+COMMIT;
+-- backward, from the cache and from the tables, own stores among them
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT cfp.cfp_store('plan', '{}', 'i77a', 'c7', 1), cfp.cfp_delete('plan', 'i777', 'c7') > 1 AS deleted;
+CREATE TEMP TABLE forward AS SELECT row_number() OVER () AS n, item_name, version FROM (SELECT item_name, version FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' ORDER BY item_name) f;
+CREATE TEMP TABLE backward AS SELECT row_number() OVER () AS n, item_name, version FROM (SELECT item_name, version FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' ORDER BY item_name DESC OFFSET 0) b;
+SELECT count(*) FILTER (WHERE f.item_name = b.item_name AND f.version = b.version) AS same, count(*) FROM forward f JOIN backward b ON f.n = (SELECT count(*) FROM forward) + 1 - b.n;
+SELECT item_name FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name BETWEEN 'i77' AND 'i78' ORDER BY item_name DESC;
+SELECT item_name FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name IN ('i7', 'i77', 'i77a', 'i777') ORDER BY item_name DESC;
+ROLLBACK;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT cfp.cfp_store('plan', '{}', 'i77a', 'c7', 1), cfp.cfp_delete('plan', 'i777', 'c7') > 1 AS deleted;
+SELECT count(*), min(item_name) FILTER (WHERE n = 1), max(item_name) FILTER (WHERE n = 1) FROM (SELECT row_number() OVER () AS n, item_name FROM (SELECT item_name FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' ORDER BY item_name DESC OFFSET 0) b) x;
+SELECT item_name FROM cfp.storage_current WHERE key = 'plan' AND collection_name = 'c7' AND item_name BETWEEN 'i77' AND 'i78' ORDER BY item_name DESC LIMIT 3;
+ROLLBACK;
+
 -- statistics
 ANALYZE cfp.storage_current;
 SELECT reltuples > 5000 AS counted, (SELECT count(*) FROM pg_stats WHERE schemaname = 'cfp' AND tablename = 'storage_current' AND attname IN ('key', 'value_int')) AS columns
