@@ -26,3 +26,12 @@ SELECT collection_name AS section, count(*) AS packages, pg_size_pretty(sum(valu
 FROM (SELECT *, max(value_int) OVER (PARTITION BY collection_name) AS largest
       FROM storage_current WHERE key = 'dpkg') p
 GROUP BY collection_name ORDER BY sum(value_int) DESC LIMIT 5;
+-- A typed table shows a collection with members of data as columns, and is
+-- written as a table, too.
+CREATE FOREIGN TABLE admin_packages (
+	package   text OPTIONS (field 'item_name') COLLATE "C",
+	kilobytes bigint OPTIONS (field 'value'),
+	version   text OPTIONS (member 'version'),
+	owner     text
+) SERVER cfp OPTIONS (key 'dpkg', collection 'admin');
+UPDATE admin_packages SET owner = 'anna' WHERE package LIKE 'adduser%' RETURNING package, kilobytes, version, owner;
