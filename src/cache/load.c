@@ -563,7 +563,10 @@ pin_of_another(const CfpCollectionName *name, uint64 hash, Oid history,
 	return xid;
 }
 
-/* Its owner is the top-level transaction: a rolled-back subtransaction shall not take it along. */
+/*
+ * Its owner is the top-level transaction: a rolled-back subtransaction shall not
+ * take it along.
+ */
 static bool
 take_store_lock(const LOCKTAG *tag, bool wait)
 {
