@@ -218,16 +218,16 @@ usleep(500_000);
 my $got = 0;
 while (time < $until - 1)
 {
-	my $start = time;
 	$session->do('BEGIN');
 	my $version = $session->selectrow_array(q{SELECT cfp_lock('many', 'hot', 'c')});
 	usleep(10_000);
 	die 'the item was stored' if $version != $session->selectrow_array(q{SELECT (cfp_item('many', 'hot', 'c')).version});
 	$session->do('COMMIT');
-	die 'it took too long' if time - $start > 3;
 	$got++;
 }
-cmp_ok($got, '>', 5, "locks among stores: $got");
+
+# One that waited until the stores end would be the only one.
+cmp_ok($got, '>', 2, "locks among stores: $got");
 clients_ok('and stores among locks');
 
 #
