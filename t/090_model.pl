@@ -1200,7 +1200,7 @@ log_ok(
 	qr/\] model session ERROR:  /,
 	qr/ERROR:  [^\n]*(?:serialize|deadlock|conflict|concurrent)/,
 	qr/ERROR:  [^\n]*version/,
-	qr/ERROR:  canceling statement/,
+	qr/ERROR:  canceling (?:statement|autovacuum task)/,
 	qr/WARNING:  \d+ records were passed over because they had been given up/,
 	# what a REINDEX CONCURRENTLY that failed has left
 	qr/WARNING:  (?:cannot reindex|skipping reindex of) invalid index/,
