@@ -15,6 +15,8 @@
 #   <!-- test: in: DATABASE -->  where (else app)
 #   <!-- test: stage: NAME -->   what the sub stage_NAME below makes, before
 #   <!-- test: by: NAME -->      the sub run_NAME below runs it: more than a session
+#   <!-- test: client: NAME -->  a program, run by CfpClients.pm; what it prints is the next block
+#   <!-- test: file: NAME -->    a file that the next program finds beside it
 #
 # A block that is none of these fails.  Dates, times, etags in an output stand
 # for any; an ellipsis for anything.  Dates in commands, directories and oids
@@ -25,6 +27,7 @@ package CfpDocs;
 use strict;
 use warnings;
 
+use CfpClients;
 use CfpTest;
 use Cwd;
 use Exporter 'import';
@@ -47,7 +50,7 @@ my ($bin) = grep { -x "$_/postgres" } split /:/, $ENV{PATH};
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
 # Of the document that is being run.
-my ($scratch, $document, $node, $open_date, %session, @others, $conf, $cwd, $old_directory);
+my ($scratch, $document, $node, $open_date, %session, @others, $conf, $cwd, $old_directory, %files);
 
 # ---------------------------------------------------------------------------
 # Reading a document
@@ -109,7 +112,7 @@ sub marks
 
 	foreach my $mark (@{ $block->{marks} })
 	{
-		if ($mark->{text} =~ /^(not run|before|after|as|in|stage|by): (.+)$/s)
+		if ($mark->{text} =~ /^(not run|before|after|as|in|stage|by|client|file): (.+)$/s)
 		{
 			push @{ $mark{$1} }, $2;
 		}
@@ -524,7 +527,7 @@ sub run_block
 	}
 	sql_of_mark($mark{in} ? $mark{in}[0] : 'app', $_) foreach @{ $mark{before} // [] };
 
-	my $kind = $mark{by} ? $mark{by}[0] : kind($block);
+	my $kind = $mark{by} ? $mark{by}[0] : $mark{client} ? 'client' : $mark{file} ? 'file' : kind($block);
 	my $run = CfpDocs->can("run_$kind");
 	return fail("$where: nobody runs this block (see the head of t/CfpDocs.pm): $block->{code}[0]")
 	  unless $run && $kind !~ /^(?:block|statement)$/;
@@ -780,6 +783,40 @@ sub run_files
 	return;
 }
 
+# A file that the next program finds beside it.
+sub run_file
+{
+	my ($block, %mark) = @_;
+
+	$files{ $mark{file}[0] } = join "\n", @{ $block->{code} }, '';
+	return;
+}
+
+# A program, where its language and library are there.
+sub run_client
+{
+	my ($block, %mark) = @_;
+	my $name = $mark{client}[0];
+	my $where = "$block->{file}:$block->{line} $name";
+	my %beside = %files;
+
+	%files = ();
+  SKIP:
+	{
+		my $missing = client_missing($name, "$scratch/$document");
+		if (defined $missing)
+		{
+			note("note: $name is not run: $missing");
+			skip("$where: $missing", 2);
+		}
+		my ($ended, $out, $err) = client_output($name, "$scratch/$document", $node,
+			join("\n", @{ $block->{code} }, ''), %beside);
+		ok($ended, "$where ends well") or diag($out, $err);
+		like(flat($out), pattern(join("\n", @{ $block->{prints} })), "$where prints what is shown") or diag($err);
+	}
+	return;
+}
+
 # A write skew: what the other does stands in a comment.
 sub run_write_skew
 {
@@ -943,8 +980,9 @@ sub documents_there
 }
 
 # Each is a hash: file; install, whether the database app has the extension to
-# begin with; database, where the first session is.  Without these it has
-# nothing but commands of the developers.
+# begin with; database, where the first session is; conf, of the server; log,
+# what its log may have.  Without these it has nothing but commands of the
+# developers.
 sub run_documents
 {
 	# not before: the directory is known when the test itself runs
@@ -974,14 +1012,15 @@ sub run_document
 	$node = bare_server($document);
 	if ($each->{install})
 	{
-		$node->append_conf('postgresql.conf', "shared_preload_libraries = 'cfp'");
+		$node->append_conf('postgresql.conf', join "\n", "shared_preload_libraries = 'cfp'", @{ $each->{conf} // [] });
 		$node->restart;
 		stage_app();
 	}
 	my @errors;
-	foreach my $block (@blocks)
+	while (my $block = shift @blocks)
 	{
 		push @errors, map { /^ERROR:\s+(.*)/ ? pattern_in_log($1) : () } @{ $block->{code} };
+		$block->{prints} = shift(@blocks)->{code} if grep { $_->{text} =~ /^client: / } @{ $block->{marks} };
 		run_block($block);
 	}
 	close_sessions();
