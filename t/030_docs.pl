@@ -1,6 +1,6 @@
 # The commands of README.md and docs/*.md, run as they are printed: how is said
-# in CfpDocs.pm.  Those of docs/operations.md, which take longest, have a test
-# of their own.
+# in CfpDocs.pm.  Those of docs/operations.md, which take longest, and the
+# programs of docs/clients.md have tests of their own.
 
 use strict;
 use warnings;
@@ -20,7 +20,7 @@ my @documents = (
 	{ file => 'docs/performance.md' },
 	{ file => 'docs/architecture.md' });
 
-is(join(' ', sort(documents_there())), join(' ', sort('docs/operations.md', map { $_->{file} } @documents)),
+is(join(' ', sort(documents_there())), join(' ', sort('docs/clients.md', 'docs/operations.md', map { $_->{file} } @documents)),
 	'each document is run');
 run_documents(grep { !$ENV{CFP_DOCS} || $ENV{CFP_DOCS} =~ /\Q$_->{file}\E/ } @documents);
 done_testing();
