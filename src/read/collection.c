@@ -18,6 +18,7 @@
 #include "read/reader_int.h"
 #include "read/walk_int.h"
 #include "store/own.h"
+#include "tables/list_collections.h"
 #include "tables/read_collection.h"
 #include "tables/tables.h"
 

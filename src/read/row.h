@@ -21,6 +21,13 @@ typedef struct CfpRow
 	bool		own;			/* pending in this transaction */
 } CfpRow;
 
+/* What reads of many collections, with one snapshot, have in common. */
+typedef struct CfpManyReads
+{
+	MemoryContext context;		/* where they have it */
+	CfpTableReader *tables;		/* NULL: none of them has come to the tables */
+} CfpManyReads;
+
 typedef struct CfpReadOptions
 {
 	CfpItemRange range;			/* all zero: everything */
@@ -34,6 +41,7 @@ typedef struct CfpReadOptions
 	bool		no_records;		/* only their headers are looked at */
 	bool		again;			/* the same read has been here before: not
 								 * counted */
+	CfpManyReads *many;			/* one of many; NULL: it is alone */
 } CfpReadOptions;
 
 #endif							/* CFP_ROW_H */

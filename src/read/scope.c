@@ -21,6 +21,7 @@
 #include "read/collection.h"
 #include "read/scope.h"
 #include "store/own.h"
+#include "tables/list_collections.h"
 #include "tables/read_collection.h"
 
 #include "catalog/pg_type_d.h"
@@ -48,6 +49,7 @@ struct CfpScopeScan
 
 	/* the collections of the scope */
 	CfpCollections *stored;		/* NULL: the scope is one collection */
+	CfpManyReads many;			/* of these */
 	bool		have_stored;
 	CfpCollectionName next_stored;
 	CfpCollectionName *own;		/* sorted */
@@ -140,7 +142,7 @@ cfp_scope_begin(const CfpScope *scope)
 	Assert(!scope->backward || (scope->has_key && scope->has_collection));
 
 	scan->scope = *scope;
-	scan->context = context;
+	scan->context = scan->many.context = context;
 	scan->page_context = AllocSetContextCreate(context, "cfp scope page",
 											   ALLOCSET_DEFAULT_SIZES);
 	if (scope->has_key)
@@ -379,7 +381,8 @@ count_rest(CfpScopeScan *scan)
 		.command = scan->scope.command,
 		.no_fill = !scan->scope.has_key || !scan->scope.has_collection,
 		.no_records = true,
-		.again = scan->any_given
+		.again = scan->any_given,
+		.many = scan->stored != NULL ? &scan->many : NULL
 	};
 
 	if (scan->any_given)
@@ -402,7 +405,8 @@ read_page(CfpScopeScan *scan)
 		.command = scan->scope.command,
 		.no_fill = !scan->scope.has_key || !scan->scope.has_collection,
 		.no_records = scan->scope.no_records,
-		.again = scan->any_given
+		.again = scan->any_given,
+		.many = scan->stored != NULL ? &scan->many : NULL
 	};
 	bool		done;
 	MemoryContext old;
@@ -478,6 +482,8 @@ cfp_scope_end(CfpScopeScan *scan)
 {
 	if (scan->stored != NULL)
 		cfp_collections_end(scan->stored);
+	if (scan->many.tables != NULL)
+		cfp_table_reader_close(scan->many.tables);
 	if (scan->aside != NULL)
 	{
 		ExecDropSingleTupleTableSlot(scan->aside_slot);

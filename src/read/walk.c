@@ -313,6 +313,34 @@ read_batches(CfpReader *reader, const CfpCollectionName *name,
 	return true;
 }
 
+/* From the tables: what the cache has not given. */
+static void
+read_tables(const CfpReader *reader, const CfpCollectionName *name,
+			const CfpReadOptions *options, StringInfo resume, Merge *merge)
+{
+	CfpItemRange range = options->range;
+	CfpManyReads *many = options->many;
+
+	if (resume->len > 0)
+	{
+		range.from = resume->data;
+		range.from_len = resume->len;
+	}
+	if (many == NULL || range.to != NULL)
+	{
+		cfp_table_read_collection(reader->snapshot, name, &range, merge_table_row, merge);
+		return;
+	}
+	if (many->tables == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(many->context);
+
+		many->tables = cfp_table_reader_open(reader->snapshot);
+		MemoryContextSwitchTo(old);
+	}
+	cfp_table_reader_read(many->tables, name, &range, merge_table_row, merge);
+}
+
 static void
 turn_round(CfpPendingRow *rows, int n)
 {
@@ -365,14 +393,7 @@ cfp_walk_collection(const CfpCollectionName *name, const CfpReadOptions *options
 	done = reader.cached && read_batches(&reader, name, options, &merge, &resume, batch_cxt);
 	if (!done && !options->backward)
 	{
-		CfpItemRange range = options->range;
-
-		if (resume.len > 0)
-		{
-			range.from = resume.data;
-			range.from_len = resume.len;
-		}
-		cfp_table_read_collection(reader.snapshot, name, &range, merge_table_row, &merge);
+		read_tables(&reader, name, options, &resume, &merge);
 		done = true;
 	}
 	while (done && !merge.stopped && merge.next_own < merge.nown)

@@ -47,8 +47,10 @@
 /*
  * More rows not yet flushed than this (of any collection), and the collection
  * is skip scanned: looking through them would cost more than most collections.
+ * For many collections they are looked through but once.
  */
 #define MAX_UNFLUSHED_ROWS	200
+#define MAX_UNFLUSHED_ROWS_OF_MANY	20000
 
 /* Versions of one item to step over before descending anew. */
 #define SKIP_AFTER			4
@@ -65,25 +67,28 @@ typedef struct StreamRow
 } StreamRow;
 
 /*
- * What the history adds to latest, in byte order of item name: by skip scan,
- * or from storage_dirty and the rows not yet flushed.
+ * What the history adds to latest, of one collection after the other, in byte order
+ * of item name: by skip scan, or from storage_dirty and the rows not yet flushed.
  */
 typedef struct HistoryStream
 {
-	bool		skip;
+	const CfpTables *tables;
 	Snapshot	snapshot;
+	MemoryContext context;		/* of the scans */
+	int			nkeys;			/* 3, or 4 with an upper bound */
+	TableScan	newest;			/* for descents to one item */
+
+	/* the collection */
+	MemoryContext names_cxt;	/* of what its keys point to */
+	ScanKeyData keys[4];		/* its names, and the bounds of the range */
+	bool		skip;
+	bool		done;
 	MemoryContext cxt;			/* of the row the stream stands at */
 	StreamRow	row;
-	bool		done;
-
-	/* keys: collection, and the bounds of the range */
-	ScanKeyData keys[4];
-	int			nkeys;			/* 3, or 4 with an upper bound */
-
-	TableScan	newest;			/* for descents to one item */
 
 	/* skip scan: the slot after the one returned, already fetched */
 	TableScan	walk;
+	bool		walk_open;
 	bool		started;
 	bool		have_next;
 	TupleTableSlot *ahead;
@@ -92,6 +97,7 @@ typedef struct HistoryStream
 
 	/* dirty and unflushed */
 	TableScan	dirty;
+	bool		dirty_open;
 	bool		have_dirty;
 	int			ndirty;			/* so far */
 	StreamRow  *unflushed;		/* sorted by item, newest of each */
@@ -99,17 +105,50 @@ typedef struct HistoryStream
 	int			next_unflushed;
 } HistoryStream;
 
-static int
-compare_stream_rows(const void *a, const void *b)
+/* A row not yet flushed, and which collection it is of. */
+typedef struct UnflushedRow
 {
-	const StreamRow *x = a;
-	const StreamRow *y = b;
-	int			cmp = cfp_compare_names(VARDATA_ANY(x->item), VARSIZE_ANY_EXHDR(x->item),
-										VARDATA_ANY(y->item), VARSIZE_ANY_EXHDR(y->item));
+	CfpCollectionName in;
+	StreamRow	row;
+} UnflushedRow;
 
+struct CfpTableReader
+{
+	MemoryContext context;
+	MemoryContext row_cxt;
+	CfpTables	tables;
+	Snapshot	snapshot;
+	bool		skip;			/* all that is read is skip scanned */
+	HistoryStream stream;
+	TableScan	latest;
+
+	/* Not yet flushed: sorted by collection and item, newest of each. */
+	StreamRow  *unflushed;
+	CfpCollectionName *unflushed_in;
+	int			nunflushed;
+};
+
+static int
+compare_collections(const CfpCollectionName *x, const CfpCollectionName *y)
+{
+	int			cmp = cfp_compare_names(x->key, x->key_len, y->key, y->key_len);
+
+	return cmp != 0 ? cmp : cfp_compare_names(x->collection, x->collection_len,
+											  y->collection, y->collection_len);
+}
+
+static int
+compare_unflushed(const void *a, const void *b)
+{
+	const UnflushedRow *x = a;
+	const UnflushedRow *y = b;
+	int			cmp = compare_collections(&x->in, &y->in);
+
+	if (cmp == 0)
+		cmp = cfp_compare_texts(&x->row.item, &y->row.item);
 	if (cmp != 0)
 		return cmp;
-	return x->record->version > y->record->version ? -1 : 1;	/* newest first */
+	return x->row.record->version > y->row.record->version ? -1 : 1;	/* newest first */
 }
 
 static text *
@@ -131,26 +170,36 @@ in_range(const text *item, const CfpItemRange *range)
 		  cfp_compare_names(name, len, range->to, range->to_len) <= 0));
 }
 
+static void
+take_name(TupleTableSlot *slot, int column, const char **name, int *len)
+{
+	text	   *t = slot_text(slot, column);
+
+	*len = VARSIZE_ANY_EXHDR(t);
+	*name = memcpy(palloc(*len + 1), VARDATA_ANY(t), *len);
+}
+
 /*
- * Rows of the collection not yet flushed, into stream->unflushed.  False when
- * there are too many (of all collections) to look through, which they are
- * when this transaction has written some: then it has written many.
+ * Rows not yet flushed, of all collections or of a range of the one, into the
+ * reader.  False when there are too many (of all collections) to look through,
+ * which they are when this transaction has written some: then it has written many.
  */
 static bool
-collect_unflushed(HistoryStream *stream, const CfpTables *tables,
-				  const CfpCursor *cursor, const CfpCollectionName *name,
-				  const CfpItemRange *range)
+collect_unflushed(CfpTableReader *reader, const CfpCursor *cursor,
+				  const CfpCollectionName *name, const CfpItemRange *range)
 {
 	TableScan	scan;
 	ScanKeyData key;
+	UnflushedRow *rows;
+	int			most = name == NULL ? MAX_UNFLUSHED_ROWS_OF_MANY : MAX_UNFLUSHED_ROWS;
 	int			seen = 0;
 	int			allocated = 64;
 	int			n = 0;
 	FullTransactionId own = GetTopFullTransactionIdIfAny();
 
-	stream->unflushed = palloc(allocated * sizeof(StreamRow));
-	scan_open(&scan, tables->history, tables->history_txid, stream->snapshot, 1);
-	for (int i = -1; i < cursor->seen.nxip && seen <= MAX_UNFLUSHED_ROWS; i++)
+	rows = palloc(allocated * sizeof(UnflushedRow));
+	scan_open(&scan, reader->tables.history, reader->tables.history_txid, reader->snapshot, 1);
+	for (int i = -1; i < cursor->seen.nxip && seen <= most; i++)
 	{
 		/* All from xmax on, then each that was running below it. */
 		if (i < 0)
@@ -162,50 +211,82 @@ collect_unflushed(HistoryStream *stream, const CfpTables *tables,
 		scan_start(&scan, &key);
 		while (scan_next(&scan, ForwardScanDirection))
 		{
-			if (++seen > MAX_UNFLUSHED_ROWS)
+			UnflushedRow *row;
+
+			if (++seen > most)
 				break;
 			slot_getsomeattrs(scan.slot, CFP_COL_TXID + 1);
 			if (FullTransactionIdEquals(own, DatumGetFullTransactionId(scan.slot->tts_values[CFP_COL_TXID])))
 			{
-				seen = MAX_UNFLUSHED_ROWS + 1;
+				seen = most + 1;
 				break;
 			}
-			if (!text_is(slot_text(scan.slot, CFP_COL_KEY), name->key, name->key_len) ||
-				!text_is(slot_text(scan.slot, CFP_COL_COLLECTION), name->collection,
-						 name->collection_len) ||
-				!in_range(slot_text(scan.slot, CFP_COL_ITEM), range))
+			if (name != NULL &&
+				(!text_is(slot_text(scan.slot, CFP_COL_KEY), name->key, name->key_len) ||
+				 !text_is(slot_text(scan.slot, CFP_COL_COLLECTION), name->collection,
+						  name->collection_len) ||
+				 !in_range(slot_text(scan.slot, CFP_COL_ITEM), range)))
 				continue;
 			if (n == allocated)
 			{
 				allocated *= 2;
-				stream->unflushed = repalloc(stream->unflushed,
-											 allocated * sizeof(StreamRow));
+				rows = repalloc(rows, allocated * sizeof(UnflushedRow));
 			}
-			stream->unflushed[n].item = copy_text(slot_text(scan.slot, CFP_COL_ITEM));
-			stream->unflushed[n].record = cfp_slot_record(scan.slot, &stream->unflushed[n].txid);
-			n++;
+			row = &rows[n++];
+			take_name(scan.slot, CFP_COL_KEY, &row->in.key, &row->in.key_len);
+			take_name(scan.slot, CFP_COL_COLLECTION, &row->in.collection, &row->in.collection_len);
+			row->row.item = copy_text(slot_text(scan.slot, CFP_COL_ITEM));
+			row->row.record = cfp_slot_record(scan.slot, &row->row.txid);
 		}
 	}
 	scan_close(&scan);
-	if (seen > MAX_UNFLUSHED_ROWS)
+	if (seen > most)
 		return false;
 
 	/* Newest of each item. */
 	if (n > 1)
-		qsort(stream->unflushed, n, sizeof(StreamRow), compare_stream_rows);
+		qsort(rows, n, sizeof(UnflushedRow), compare_unflushed);
+	reader->unflushed = palloc(Max(n, 1) * sizeof(StreamRow));
+	reader->unflushed_in = palloc(Max(n, 1) * sizeof(CfpCollectionName));
 	for (int i = 0; i < n; i++)
 	{
-		StreamRow  *last = &stream->unflushed[stream->nunflushed - 1];
-
-		if (stream->nunflushed > 0 &&
-			text_is(last->item, VARDATA_ANY(stream->unflushed[i].item),
-					VARSIZE_ANY_EXHDR(stream->unflushed[i].item)))
+		if (i > 0 && compare_collections(&rows[i - 1].in, &rows[i].in) == 0 &&
+			cfp_compare_texts(&rows[i - 1].row.item, &rows[i].row.item) == 0)
 			continue;
-		Assert(stream->nunflushed == 0 ||
-			   cfp_compare_texts(&last->item, &stream->unflushed[i].item) < 0);
-		stream->unflushed[stream->nunflushed++] = stream->unflushed[i];
+		reader->unflushed[reader->nunflushed] = rows[i].row;
+		reader->unflushed_in[reader->nunflushed++] = rows[i].in;
 	}
+	pfree(rows);
 	return true;
+}
+
+/* Those of a collection, from the item on that the range begins with. */
+static void
+take_unflushed(HistoryStream *stream, const CfpTableReader *reader,
+			   const CfpCollectionName *name, const CfpItemRange *range)
+{
+	int			low = 0;
+	int			high = reader->nunflushed;
+
+	while (low < high)
+	{
+		int			mid = low + (high - low) / 2;
+		int			cmp = compare_collections(&reader->unflushed_in[mid], name);
+
+		if (cmp == 0 && range != NULL && range->from != NULL)
+			cmp = cfp_compare_names(VARDATA_ANY(reader->unflushed[mid].item),
+									VARSIZE_ANY_EXHDR(reader->unflushed[mid].item),
+									range->from, range->from_len);
+		if (cmp < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	stream->unflushed = &reader->unflushed[low];
+	stream->nunflushed = stream->next_unflushed = 0;
+	while (low + stream->nunflushed < reader->nunflushed &&
+		   compare_collections(&reader->unflushed_in[low + stream->nunflushed], name) == 0)
+		stream->nunflushed++;
 }
 
 /*
@@ -289,7 +370,7 @@ skip_scan_next(HistoryStream *stream)
 			/* The scan keeps the pointer: the bound outlives the row. */
 			if (stream->walk_from != NULL)
 				pfree(stream->walk_from);
-			old = MemoryContextSwitchTo(MemoryContextGetParent(stream->cxt));
+			old = MemoryContextSwitchTo(stream->context);
 			stream->walk_from = copy_text(stream->row.item);
 			MemoryContextSwitchTo(old);
 			memcpy(keys, stream->keys, sizeof(keys));
@@ -307,22 +388,29 @@ skip_scan_next(HistoryStream *stream)
  * that the stream stands at.
  */
 static void
-skip_scan_open(HistoryStream *stream)
+skip_scan_begin(HistoryStream *stream)
 {
-	MemoryContext old = MemoryContextSwitchTo(MemoryContextGetParent(stream->cxt));
+	MemoryContext old = MemoryContextSwitchTo(stream->context);
 
 	Assert(stream->nkeys == 3 || stream->nkeys == 4);
 
 	if (stream->row.item != NULL)
 	{
+		if (stream->walk_from != NULL)
+			pfree(stream->walk_from);
 		stream->walk_from = copy_text(stream->row.item);
 		text_key(&stream->keys[2], 3, BTGreaterStrategyNumber, stream->walk_from);
 	}
-	scan_open(&stream->walk, RelationGetRelid(stream->newest.table),
-			  RelationGetRelid(stream->newest.index),
-			  stream->snapshot, stream->nkeys);
-	stream->ahead = table_slot_create(stream->walk.table, NULL);
+	if (!stream->walk_open)
+	{
+		scan_open(&stream->walk, RelationGetRelid(stream->newest.table),
+				  RelationGetRelid(stream->newest.index),
+				  stream->snapshot, stream->nkeys);
+		stream->ahead = table_slot_create(stream->walk.table, NULL);
+		stream->walk_open = true;
+	}
 	stream->skip = true;
+	stream->started = false;
 	MemoryContextSwitchTo(old);
 }
 
@@ -374,10 +462,7 @@ stream_next(HistoryStream *stream)
 	MemoryContext old;
 
 	if (!stream->skip && stream->ndirty > MANY_DIRTY)
-	{
-		scan_close(&stream->dirty);
-		skip_scan_open(stream);
-	}
+		skip_scan_begin(stream);
 	MemoryContextReset(stream->cxt);
 	old = MemoryContextSwitchTo(stream->cxt);
 	if (stream->skip)
@@ -387,14 +472,24 @@ stream_next(HistoryStream *stream)
 	MemoryContextSwitchTo(old);
 }
 
+/* For collections with an upper bound of their range, or without. */
 static void
-stream_open(HistoryStream *stream, const CfpTables *tables, Snapshot snapshot,
-			const CfpCollectionName *name, const CfpItemRange *range)
+stream_open(HistoryStream *stream, const CfpTables *tables, Snapshot snapshot, bool bounded)
 {
 	memset(stream, 0, sizeof(*stream));
+	stream->tables = tables;
 	stream->snapshot = snapshot;
+	stream->context = CurrentMemoryContext;
+	stream->nkeys = bounded ? 4 : 3;
 	stream->cxt = AllocSetContextCreate(CurrentMemoryContext, "cfp history stream",
 										ALLOCSET_DEFAULT_SIZES);
+	scan_open(&stream->newest, tables->history, tables->history_pkey, snapshot, 4);
+}
+
+/* What the keys of a collection say.  Its names outlive the scans that have them. */
+static void
+set_keys(HistoryStream *stream, const CfpCollectionName *name, const CfpItemRange *range)
+{
 	text_key(&stream->keys[0], 1, BTEqualStrategyNumber,
 			 cstring_to_text_with_len(name->key, name->key_len));
 	text_key(&stream->keys[1], 2, BTEqualStrategyNumber,
@@ -406,29 +501,31 @@ stream_open(HistoryStream *stream, const CfpTables *tables, Snapshot snapshot,
 	else
 		text_key(&stream->keys[2], 3, BTGreaterEqualStrategyNumber,
 				 cstring_to_text(""));
-	stream->nkeys = 3;
-	if (range && range->to)
-		text_key(&stream->keys[stream->nkeys++], 3, BTLessEqualStrategyNumber,
+	if (stream->nkeys == 4)
+		text_key(&stream->keys[3], 3, BTLessEqualStrategyNumber,
 				 cstring_to_text_with_len(range->to, range->to_len));
+}
 
-	if (IsolationIsSerializable())
-		stream->skip = true;
-	else
-	{
-		CfpCursor	cursor;
-
-		cfp_cursor_read(snapshot, &cursor);
-		stream->skip = cursor.whole_history ||
-			!collect_unflushed(stream, tables, &cursor, name, range);
-	}
-
-	scan_open(&stream->newest, tables->history, tables->history_pkey, snapshot, 4);
+/* Go to the first row of a collection; its keys are set. */
+static void
+stream_start(HistoryStream *stream, const CfpTableReader *reader,
+			 const CfpCollectionName *name, const CfpItemRange *range)
+{
+	stream->skip = reader->skip;
+	stream->done = false;
+	stream->row.item = NULL;
+	stream->ndirty = 0;
 	if (stream->skip)
-		skip_scan_open(stream);
+		skip_scan_begin(stream);
 	else
 	{
-		scan_open(&stream->dirty, tables->dirty, tables->dirty_pkey, snapshot,
-				  stream->nkeys);
+		take_unflushed(stream, reader, name, range);
+		if (!stream->dirty_open)
+		{
+			scan_open(&stream->dirty, stream->tables->dirty, stream->tables->dirty_pkey,
+					  stream->snapshot, stream->nkeys);
+			stream->dirty_open = true;
+		}
 		scan_start(&stream->dirty, stream->keys);
 		stream->have_dirty = scan_next(&stream->dirty, ForwardScanDirection);
 	}
@@ -438,15 +535,134 @@ stream_open(HistoryStream *stream, const CfpTables *tables, Snapshot snapshot,
 static void
 stream_close(HistoryStream *stream)
 {
-	if (stream->skip)
+	if (stream->walk_open)
 	{
 		ExecDropSingleTupleTableSlot(stream->ahead);
 		scan_close(&stream->walk);
 	}
-	else
+	if (stream->dirty_open)
 		scan_close(&stream->dirty);
 	scan_close(&stream->newest);
-	MemoryContextDelete(stream->cxt);
+}
+
+/* ---------- the reader ---------- */
+
+/* For all collections (name NULL), or for a range of the one. */
+static CfpTableReader *
+reader_open(Snapshot snapshot, const CfpCollectionName *name, const CfpItemRange *range)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "cfp table reader",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	CfpTableReader *reader = palloc0(sizeof(CfpTableReader));
+	bool		bounded = range != NULL && range->to != NULL;
+
+	reader->context = context;
+	reader->row_cxt = AllocSetContextCreate(context, "cfp collection row",
+											ALLOCSET_DEFAULT_SIZES);
+	reader->tables = cfp_tables_for(snapshot);
+	reader->snapshot = snapshot;
+	reader->skip = IsolationIsSerializable();
+	if (!reader->skip)
+	{
+		CfpCursor	cursor;
+
+		cfp_cursor_read(snapshot, &cursor);
+		reader->skip = cursor.whole_history || !collect_unflushed(reader, &cursor, name, range);
+	}
+	stream_open(&reader->stream, &reader->tables, snapshot, bounded);
+	scan_open(&reader->latest, reader->tables.latest, reader->tables.latest_pkey, snapshot,
+			  reader->stream.nkeys);
+	MemoryContextSwitchTo(old);
+	return reader;
+}
+
+CfpTableReader *
+cfp_table_reader_open(Snapshot snapshot)
+{
+	return reader_open(snapshot, NULL, NULL);
+}
+
+void
+cfp_table_reader_close(CfpTableReader *reader)
+{
+	scan_close(&reader->latest);
+	stream_close(&reader->stream);
+	MemoryContextDelete(reader->context);
+}
+
+void
+cfp_table_reader_read(CfpTableReader *reader, const CfpCollectionName *name,
+					  const CfpItemRange *range, CfpTableRowCallback callback, void *arg)
+{
+	HistoryStream *stream = &reader->stream;
+	TableScan  *latest = &reader->latest;
+	MemoryContext old = MemoryContextSwitchTo(reader->context);
+	MemoryContext names_before = stream->names_cxt;
+	bool		have_latest;
+	bool		go_on = true;
+
+	Assert(stream->nkeys == (range != NULL && range->to != NULL ? 4 : 3));
+	stream->names_cxt = AllocSetContextCreate(reader->context, "cfp collection names",
+											  ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(stream->names_cxt);
+	set_keys(stream, name, range);
+	MemoryContextSwitchTo(reader->context);
+	scan_start(latest, stream->keys);
+	have_latest = scan_next(latest, ForwardScanDirection);
+	stream_start(stream, reader, name, range);
+	if (names_before != NULL)
+		MemoryContextDelete(names_before);
+
+	MemoryContextSwitchTo(reader->row_cxt);
+	while (go_on && (have_latest || !stream->done))
+	{
+		text	   *item = NULL;
+		int			cmp;
+
+		if (have_latest)
+		{
+			slot_getsomeattrs(latest->slot, CFP_COL_ITEM + 1);
+			item = slot_text(latest->slot, CFP_COL_ITEM);
+		}
+		if (!have_latest)
+			cmp = 1;
+		else if (stream->done)
+			cmp = -1;
+		else
+			cmp = cfp_compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
+									VARDATA_ANY(stream->row.item),
+									VARSIZE_ANY_EXHDR(stream->row.item));
+
+		/* Dirty, but nothing that latest has not: folded or pruned meanwhile. */
+		if (cmp >= 0 && stream->row.record == NULL &&
+			!descend_to_newest(stream, cmp == 0 ? slot_version(latest->slot) : PG_INT32_MIN))
+		{
+			stream_next(stream);
+			continue;
+		}
+
+		/* Both have the item: the higher version is true, or the history's. */
+		if (cmp < 0 ||
+			(cmp == 0 && slot_version(latest->slot) > stream->row.record->version))
+		{
+			uint64		txid;
+			CfpRecord  *record = cfp_slot_record(latest->slot, &txid);
+
+			go_on = callback(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
+							 record, txid, arg);
+		}
+		else
+			go_on = callback(VARDATA_ANY(stream->row.item),
+							 VARSIZE_ANY_EXHDR(stream->row.item),
+							 stream->row.record, stream->row.txid, arg);
+		MemoryContextReset(reader->row_cxt);
+		if (cmp <= 0)
+			have_latest = scan_next(latest, ForwardScanDirection);
+		if (cmp >= 0)
+			stream_next(stream);
+	}
+	MemoryContextSwitchTo(old);
 }
 
 void
@@ -454,255 +670,8 @@ cfp_table_read_collection(Snapshot snapshot, const CfpCollectionName *name,
 						  const CfpItemRange *range,
 						  CfpTableRowCallback callback, void *arg)
 {
-	CfpTables	tables = cfp_tables_for(snapshot);
-	HistoryStream stream;
-	TableScan	latest;
-	MemoryContext scan_cxt = AllocSetContextCreate(CurrentMemoryContext,
-												   "cfp collection read",
-												   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext row_cxt = AllocSetContextCreate(scan_cxt, "cfp collection row",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(scan_cxt);
-	bool		have_latest;
-	bool		go_on = true;
+	CfpTableReader *reader = reader_open(snapshot, name, range);
 
-	stream_open(&stream, &tables, snapshot, name, range);
-	scan_open(&latest, tables.latest, tables.latest_pkey, snapshot, stream.nkeys);
-	scan_start(&latest, stream.keys);
-	have_latest = scan_next(&latest, ForwardScanDirection);
-
-	MemoryContextSwitchTo(row_cxt);
-	while (go_on && (have_latest || !stream.done))
-	{
-		text	   *item = NULL;
-		int			cmp;
-
-		if (have_latest)
-		{
-			slot_getsomeattrs(latest.slot, CFP_COL_ITEM + 1);
-			item = slot_text(latest.slot, CFP_COL_ITEM);
-		}
-		if (!have_latest)
-			cmp = 1;
-		else if (stream.done)
-			cmp = -1;
-		else
-			cmp = cfp_compare_names(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
-									VARDATA_ANY(stream.row.item),
-									VARSIZE_ANY_EXHDR(stream.row.item));
-
-		/* Dirty, but nothing that latest has not: folded or pruned meanwhile. */
-		if (cmp >= 0 && stream.row.record == NULL &&
-			!descend_to_newest(&stream, cmp == 0 ? slot_version(latest.slot) : PG_INT32_MIN))
-		{
-			stream_next(&stream);
-			continue;
-		}
-
-		/* Both have the item: the higher version is true, or the history's. */
-		if (cmp < 0 ||
-			(cmp == 0 && slot_version(latest.slot) > stream.row.record->version))
-		{
-			uint64		txid;
-			CfpRecord  *record = cfp_slot_record(latest.slot, &txid);
-
-			go_on = callback(VARDATA_ANY(item), VARSIZE_ANY_EXHDR(item),
-							 record, txid, arg);
-		}
-		else
-			go_on = callback(VARDATA_ANY(stream.row.item),
-							 VARSIZE_ANY_EXHDR(stream.row.item),
-							 stream.row.record, stream.row.txid, arg);
-		MemoryContextReset(row_cxt);
-		if (cmp <= 0)
-			have_latest = scan_next(&latest, ForwardScanDirection);
-		if (cmp >= 0)
-			stream_next(&stream);
-	}
-	MemoryContextSwitchTo(scan_cxt);
-	scan_close(&latest);
-	stream_close(&stream);
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(scan_cxt);
-}
-
-/* ---------- the collections of a key ---------- */
-
-/* Distinct collection names below a key in one table, by skip scan. */
-static List *
-distinct_collections(Snapshot snapshot, Oid table, Oid index, text *key)
-{
-	TableScan	scan;
-	ScanKeyData keys[2];
-	List	   *names = NIL;
-
-	text_key(&keys[0], 1, BTEqualStrategyNumber, key);
-	text_key(&keys[1], 2, BTGreaterEqualStrategyNumber, cstring_to_text(""));
-	scan_open(&scan, table, index, snapshot, 2);
-	for (;;)
-	{
-		text	   *name;
-
-		scan_start(&scan, keys);
-		if (!scan_next(&scan, ForwardScanDirection))
-			break;
-		slot_getsomeattrs(scan.slot, CFP_COL_COLLECTION + 1);
-		name = copy_text(slot_text(scan.slot, CFP_COL_COLLECTION));
-		names = lappend(names, name);
-		text_key(&keys[1], 2, BTGreaterStrategyNumber, name);
-	}
-	scan_close(&scan);
-	return names;
-}
-
-List *
-cfp_table_collections(Snapshot snapshot, const char *key, int key_len)
-{
-	CfpTables	tables = cfp_tables_for(snapshot);
-	text	   *key_text = cstring_to_text_with_len(key, key_len);
-	List	   *a = distinct_collections(snapshot, tables.history,
-										 tables.history_pkey, key_text);
-	List	   *b = distinct_collections(snapshot, tables.latest,
-										 tables.latest_pkey, key_text);
-	List	   *merged = NIL;
-	int			i = 0,
-				j = 0;
-
-	while (i < list_length(a) || j < list_length(b))
-	{
-		text	   *x = i < list_length(a) ? list_nth(a, i) : NULL;
-		text	   *y = j < list_length(b) ? list_nth(b, j) : NULL;
-		int			cmp = x == NULL ? 1 : y == NULL ? -1 :
-		cfp_compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
-						  VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
-
-		merged = lappend(merged, cmp <= 0 ? x : y);
-		if (cmp <= 0)
-			i++;
-		if (cmp >= 0)
-			j++;
-	}
-	return merged;
-}
-
-/* ---------- the collections there are, one by one ---------- */
-
-/* The collections of one table. */
-typedef struct CollectionsOf
-{
-	TableScan	scan;
-	ScanKeyData names[2];
-	ScanKeyData row;
-	text	   *after[2];		/* the scan's bound, key and collection */
-	bool		have;			/* scan.slot has the next */
-} CollectionsOf;
-
-struct CfpCollections
-{
-	MemoryContext context;
-	CollectionsOf tables[2];	/* history, latest */
-	text	   *key;			/* NULL: of all keys */
-	StringInfoData names;		/* those given out last */
-};
-
-/* Go to the first row that comes after these names, or that has them. */
-static void
-collections_of_seek(CollectionsOf *of, const CfpCollectionName *name, bool themselves,
-					const text *only)
-{
-	StrategyNumber strategy = themselves ? BTGreaterEqualStrategyNumber : BTGreaterStrategyNumber;
-	text	   *before[2] = {of->after[0], of->after[1]};
-
-	of->after[0] = cstring_to_text_with_len(name->key, name->key_len);
-	of->after[1] = cstring_to_text_with_len(name->collection, name->collection_len);
-	for (int i = 0; i < 2; i++)
-		ScanKeyEntryInitialize(&of->names[i], SK_ROW_MEMBER | (i == 1 ? SK_ROW_END : 0),
-							   i + 1, strategy, TEXTOID, C_COLLATION_OID, F_BTTEXTCMP,
-							   PointerGetDatum(of->after[i]));
-	memset(&of->row, 0, sizeof(of->row));
-	of->row.sk_flags = SK_ROW_HEADER;
-	of->row.sk_attno = 1;
-	of->row.sk_strategy = strategy;
-	of->row.sk_argument = PointerGetDatum(of->names);
-	scan_start(&of->scan, &of->row);
-	for (int i = 0; i < 2; i++)
-	{
-		if (before[i] != NULL)
-			pfree(before[i]);
-	}
-
-	of->have = scan_next(&of->scan, ForwardScanDirection);
-	if (of->have)
-		slot_getsomeattrs(of->scan.slot, CFP_COL_COLLECTION + 1);
-	if (of->have && only != NULL &&
-		!text_is(slot_text(of->scan.slot, CFP_COL_KEY), VARDATA_ANY(only), VARSIZE_ANY_EXHDR(only)))
-		of->have = false;
-}
-
-CfpCollections *
-cfp_collections_begin(Snapshot snapshot, const char *key, int key_len)
-{
-	CfpTables	tables = cfp_tables_for(snapshot);
-	CfpCollections *collections = palloc0(sizeof(CfpCollections));
-	CfpCollectionName first = {.key = key ? key : "",.key_len = key ? key_len : 0,.collection = ""};
-
-	collections->context = CurrentMemoryContext;
-	initStringInfo(&collections->names);
-	if (key != NULL)
-		collections->key = cstring_to_text_with_len(key, key_len);
-	scan_open(&collections->tables[0].scan, tables.history, tables.history_pkey, snapshot, 1);
-	scan_open(&collections->tables[1].scan, tables.latest, tables.latest_pkey, snapshot, 1);
-	for (int i = 0; i < 2; i++)
-		collections_of_seek(&collections->tables[i], &first, true, collections->key);
-	return collections;
-}
-
-bool
-cfp_collections_next(CfpCollections *collections, CfpCollectionName *name)
-{
-	CollectionsOf *a = &collections->tables[0];
-	CollectionsOf *b = &collections->tables[1];
-	StringInfo	names = &collections->names;
-	MemoryContext old;
-	TupleTableSlot *slot;
-	int			cmp = 0;
-	text	   *part;
-
-	if (!a->have && !b->have)
-		return false;
-	if (!a->have || !b->have)
-		cmp = a->have ? -1 : 1;
-	for (int i = CFP_COL_KEY; i <= CFP_COL_COLLECTION && cmp == 0; i++)
-	{
-		text	   *x = slot_text(a->scan.slot, i);
-		text	   *y = slot_text(b->scan.slot, i);
-
-		cmp = cfp_compare_names(VARDATA_ANY(x), VARSIZE_ANY_EXHDR(x),
-								VARDATA_ANY(y), VARSIZE_ANY_EXHDR(y));
-	}
-	slot = cmp <= 0 ? a->scan.slot : b->scan.slot;
-	resetStringInfo(names);
-	part = slot_text(slot, CFP_COL_KEY);
-	appendBinaryStringInfo(names, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part));
-	name->key_len = names->len;
-	part = slot_text(slot, CFP_COL_COLLECTION);
-	appendBinaryStringInfo(names, VARDATA_ANY(part), VARSIZE_ANY_EXHDR(part));
-	name->collection_len = names->len - name->key_len;
-	name->key = names->data;
-	name->collection = names->data + name->key_len;
-
-	old = MemoryContextSwitchTo(collections->context);
-	if (cmp <= 0)
-		collections_of_seek(a, name, false, collections->key);
-	if (cmp >= 0)
-		collections_of_seek(b, name, false, collections->key);
-	MemoryContextSwitchTo(old);
-	return true;
-}
-
-void
-cfp_collections_end(CfpCollections *collections)
-{
-	for (int i = 0; i < 2; i++)
-		scan_close(&collections->tables[i].scan);
+	cfp_table_reader_read(reader, name, range, callback, arg);
+	cfp_table_reader_close(reader);
 }

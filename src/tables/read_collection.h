@@ -13,7 +13,6 @@
 
 #include "base/names.h"
 
-#include "nodes/pg_list.h"
 #include "utils/snapshot.h"
 
 #include "tables/read_item.h"
@@ -35,20 +34,16 @@ extern void cfp_table_read_collection(Snapshot snapshot, const CfpCollectionName
 									  CfpTableRowCallback callback, void *arg);
 
 /*
- * Names of the collections of a key that have a record the snapshot sees, as
- * a List of text*, in byte order.
+ * The same of many collections, one after the other and each as often as is wanted:
+ * what they have in common is read once.  A range has no upper bound.  A reader
+ * lives in CurrentMemoryContext, and is good as long as the snapshot.
  */
-extern List *cfp_table_collections(Snapshot snapshot, const char *key, int key_len);
+typedef struct CfpTableReader CfpTableReader;
 
-/*
- * The collections that have a record the snapshot sees, of a key or (NULL) of
- * all, in the order of their names, one by one; false at the end.  The names
- * are good until the next call.  Lives in CurrentMemoryContext.
- */
-typedef struct CfpCollections CfpCollections;
-
-extern CfpCollections *cfp_collections_begin(Snapshot snapshot, const char *key, int key_len);
-extern bool cfp_collections_next(CfpCollections *collections, CfpCollectionName *name);
-extern void cfp_collections_end(CfpCollections *collections);
+extern CfpTableReader *cfp_table_reader_open(Snapshot snapshot);
+extern void cfp_table_reader_read(CfpTableReader *reader, const CfpCollectionName *name,
+								  const CfpItemRange *range,
+								  CfpTableRowCallback callback, void *arg);
+extern void cfp_table_reader_close(CfpTableReader *reader);
 
 #endif							/* CFP_READ_COLLECTION_H */
