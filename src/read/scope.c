@@ -329,7 +329,7 @@ static bool
 take_from_aside(CfpScopeScan *scan)
 {
 	TupleTableSlot *slot = scan->aside_slot;
-	CfpScopeRow *row = scan->rows;
+	CfpScopeRow *row;
 	text	   *item;
 	bytea	   *record;
 	bool		isnull;

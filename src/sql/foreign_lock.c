@@ -54,15 +54,21 @@ cfp_foreign_lock_row(EState *estate, ExecRowMark *mark, Datum row_number,
 	int32		version = cfp_seen_item(seen, tid, &name);
 	CfpRecord  *record = NULL;
 	uint64		txid;
+	MemoryContext old;
 
 	cfp_check_foreign_rights(cfp_foreign_table(mark->relid), ACL_UPDATE);
 	ExecClearTuple(slot);
+
+	/* The executor calls in the memory of the statement, for each row. */
+	old = MemoryContextSwitchTo(cfp_seen_row_context(seen));
 	if (cfp_item_lock(&name, exclusive, mark->waitPolicy))
 		record = cfp_item_now(&name, estate, &txid);
-	if (record == NULL)
-		return;					/* not to be had, or deleted meanwhile */
-	cfp_row_show(cfp_seen_map(seen), slot, &name, record, txid);
-	slot->tts_tid = *tid;
-	ExecMaterializeSlot(slot);
-	*updated = record->version != version;
+	if (record != NULL)			/* else not to be had, or deleted meanwhile */
+	{
+		cfp_row_show(cfp_seen_map(seen), slot, &name, record, txid);
+		slot->tts_tid = *tid;
+		ExecMaterializeSlot(slot);
+		*updated = record->version != version;
+	}
+	MemoryContextSwitchTo(old);
 }

@@ -48,6 +48,7 @@ struct CfpSeen
 	Index		rti;
 	CfpRowMap  *map;
 	MemoryContext context;		/* of the statement */
+	MemoryContext row_context;	/* NULL: not made yet */
 	uint64		nrows;
 	SeenBlock **blocks;
 	int			nblocks;
@@ -116,6 +117,16 @@ CfpRowMap *
 cfp_seen_map(CfpSeen *seen)
 {
 	return seen->map;
+}
+
+MemoryContext
+cfp_seen_row_context(CfpSeen *seen)
+{
+	if (seen->row_context == NULL)
+		seen->row_context = AllocSetContextCreate(seen->context, "cfp row of a foreign table",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContextReset(seen->row_context);
+	return seen->row_context;
 }
 
 static char *

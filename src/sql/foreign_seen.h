@@ -40,6 +40,9 @@ extern int32 cfp_seen_item(CfpSeen *seen, ItemPointer tid, CfpItemName *name);
 
 extern CfpRowMap *cfp_seen_map(CfpSeen *seen);
 
+/* Memory for one row, emptied by each call. */
+extern MemoryContext cfp_seen_row_context(CfpSeen *seen);
+
 /*
  * The item's record as it is now, in CurrentMemoryContext: what others have
  * committed since the statement began counts, unless the transaction has one

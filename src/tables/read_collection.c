@@ -52,6 +52,9 @@
 #define MAX_UNFLUSHED_ROWS	200
 #define MAX_UNFLUSHED_ROWS_OF_MANY	20000
 
+/* So much of them is kept in memory. */
+#define MAX_UNFLUSHED_BYTES	(16 * 1024 * 1024)
+
 /* Versions of one item to step over before descending anew. */
 #define SKIP_AFTER			4
 
@@ -182,7 +185,8 @@ take_name(TupleTableSlot *slot, int column, const char **name, int *len)
 /*
  * Rows not yet flushed, of all collections or of a range of the one, into the
  * reader.  False when there are too many (of all collections) to look through,
- * which they are when this transaction has written some: then it has written many.
+ * which they are when this transaction has written some: then it has written many;
+ * and when they are too large to be kept.
  */
 static bool
 collect_unflushed(CfpTableReader *reader, const CfpCursor *cursor,
@@ -195,6 +199,7 @@ collect_unflushed(CfpTableReader *reader, const CfpCursor *cursor,
 	int			seen = 0;
 	int			allocated = 64;
 	int			n = 0;
+	Size		bytes = 0;
 	FullTransactionId own = GetTopFullTransactionIdIfAny();
 
 	rows = palloc(allocated * sizeof(UnflushedRow));
@@ -237,6 +242,12 @@ collect_unflushed(CfpTableReader *reader, const CfpCursor *cursor,
 			take_name(scan.slot, CFP_COL_COLLECTION, &row->in.collection, &row->in.collection_len);
 			row->row.item = copy_text(slot_text(scan.slot, CFP_COL_ITEM));
 			row->row.record = cfp_slot_record(scan.slot, &row->row.txid);
+			bytes += CFP_RECORD_BYTES(row->row.record);
+			if (bytes > MAX_UNFLUSHED_BYTES)
+			{
+				seen = most + 1;
+				break;
+			}
 		}
 	}
 	scan_close(&scan);
