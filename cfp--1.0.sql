@@ -7,6 +7,9 @@
 -- Tables
 ----------------------------------------------------------------------------
 
+CREATE TYPE @extschema@.cfp_operation AS ENUM ('create', 'update', 'delete');
+COMMENT ON TYPE @extschema@.cfp_operation IS 'what a record did to its item: create (there was none, or a deleted one), update, delete (a tombstone)';
+
 CREATE TABLE @extschema@.storage_history (
 	key text COLLATE "C" NOT NULL,
 	collection_name text COLLATE "C" NOT NULL,
@@ -21,6 +24,7 @@ CREATE TABLE @extschema@.storage_history (
 	username text,
 	updated_at timestamptz NOT NULL,
 	version integer NOT NULL,
+	operation @extschema@.cfp_operation NOT NULL,
 	txid xid8 NOT NULL DEFAULT '2',
 	CONSTRAINT storage_history_pkey PRIMARY KEY (key, collection_name, item_name, version),
 	CONSTRAINT storage_history_one_value CHECK (num_nonnulls(value_int, value_float, value_string) <= 1)
@@ -41,6 +45,7 @@ COMMENT ON COLUMN @extschema@.storage_history.status_int IS 'data.status_int';
 COMMENT ON COLUMN @extschema@.storage_history.username IS 'who stored: given, or in data, or the setting cfp.username';
 COMMENT ON COLUMN @extschema@.storage_history.updated_at IS 'when cfp_store was called';
 COMMENT ON COLUMN @extschema@.storage_history.version IS 'number of the record among those of its item, from 1; a rollback may leave a gap';
+COMMENT ON COLUMN @extschema@.storage_history.operation IS 'what the record did to its item; in a row written by hand without it, or with one that it cannot be, what it must have been';
 COMMENT ON COLUMN @extschema@.storage_history.txid IS 'transaction that stored the record; 2 when it was written by hand or restored';
 COMMENT ON INDEX @extschema@.storage_history_txid IS 'finds the records committed since the last flush';
 
@@ -58,6 +63,7 @@ CREATE TABLE @extschema@.storage_latest (
 	username text,
 	updated_at timestamptz NOT NULL,
 	version integer NOT NULL,
+	operation @extschema@.cfp_operation NOT NULL,
 	txid xid8 NOT NULL DEFAULT '2',
 	CONSTRAINT storage_latest_pkey PRIMARY KEY (key, collection_name, item_name),
 	CONSTRAINT storage_latest_one_value CHECK (num_nonnulls(value_int, value_float, value_string) <= 1)
@@ -77,6 +83,7 @@ COMMENT ON COLUMN @extschema@.storage_latest.status_int IS 'data.status_int';
 COMMENT ON COLUMN @extschema@.storage_latest.username IS 'who stored the record';
 COMMENT ON COLUMN @extschema@.storage_latest.updated_at IS 'when cfp_store was called';
 COMMENT ON COLUMN @extschema@.storage_latest.version IS 'number of the record among those of its item';
+COMMENT ON COLUMN @extschema@.storage_latest.operation IS 'what the record did to its item; in a row written by hand without it, or with one that it cannot be, what it must have been';
 COMMENT ON COLUMN @extschema@.storage_latest.txid IS 'transaction that stored the record; 2 when it was written by hand or restored';
 
 CREATE TABLE @extschema@.storage_dirty (
@@ -550,6 +557,7 @@ CREATE FOREIGN TABLE @extschema@.storage_current (
 	username text,
 	updated_at timestamptz,
 	version integer,
+	operation @extschema@.cfp_operation,
 	txid xid8,
 	value jsonb
 ) SERVER cfp;
@@ -568,6 +576,7 @@ COMMENT ON COLUMN @extschema@.storage_current.status_int IS 'data.status_int';
 COMMENT ON COLUMN @extschema@.storage_current.username IS 'who stored the record';
 COMMENT ON COLUMN @extschema@.storage_current.updated_at IS 'when cfp_store was called';
 COMMENT ON COLUMN @extschema@.storage_current.version IS 'number of the record among those of its item; UPDATE and DELETE fail if it has changed';
+COMMENT ON COLUMN @extschema@.storage_current.operation IS 'what the record did to its item; ignored in INSERT and UPDATE';
 COMMENT ON COLUMN @extschema@.storage_current.txid IS 'transaction that stored the record; 2 when it was written by hand or restored';
 COMMENT ON COLUMN @extschema@.storage_current.value IS 'the value as a JSON number or string';
 

@@ -10,7 +10,8 @@ copy_last()
 {
 	query "$1" "
 		INSERT INTO plain_history
-		SELECT * FROM storage_history WHERE txid = (SELECT max(txid) FROM storage_history)"
+		SELECT key, collection_name, item_name, data, value_int, value_float, value_string, timestamp, status, status_int,
+			   username, updated_at, version, txid FROM storage_history WHERE txid = (SELECT max(txid) FROM storage_history)"
 }
 
 # grow DB ROWS: a million rows at a time, so that no transaction is larger than

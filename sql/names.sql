@@ -37,7 +37,7 @@ FROM (SELECT name, cfp.cfp_get_key(name) AS collections FROM odd OFFSET 0) k, od
 SELECT bool_and(sorted) FROM (
 	SELECT array_agg(item_name ORDER BY i.n) = array_agg(item_name ORDER BY item_name COLLATE "C") AS sorted
 	FROM odd k, odd c, cfp.cfp_items(k.name, c.name) WITH ORDINALITY i (key, collection_name, item_name, data, value_int, value_float,
-		value_string, timestamp, status, status_int, username, updated_at, version, txid, n) GROUP BY k.n, c.n) s;
+		value_string, timestamp, status, status_int, username, updated_at, version, operation, txid, n) GROUP BY k.n, c.n) s;
 -- precomposed and decomposed are two names, as for any text
 SELECT cfp.cfp_store('norm', '{}', U&'\00e9', '', 1), cfp.cfp_store('norm', '{}', U&'e\0301', '', 2);
 SELECT cfp.cfp_get_values('norm');

@@ -65,7 +65,7 @@ SQL
 # Rows that are in one and not in the other, seen bit by bit.
 my $columns = q{key, collection_name, item_name, data::text, value_int,
 	encode(float8send(value_float), 'hex'), value_string, timestamp, status,
-	status_int, username, updated_at, version};
+	status_int, username, updated_at, version, operation};
 
 sub same_rows
 {
@@ -134,7 +134,7 @@ sql(q{DELETE FROM storage_history WHERE key = 'versions' AND version > 100;
 	UPDATE storage_latest SET username = 'by hand' WHERE key = 'data' AND item_name = '2';
 	DELETE FROM storage_latest WHERE key = 'data' AND item_name = '3';
 	INSERT INTO storage_latest SELECT 'only', '', '', data, value_int, value_float, value_string, timestamp,
-		status, status_int, username, updated_at, version FROM storage_latest WHERE key = 'data' AND item_name = '4'});
+		status, status_int, username, updated_at, version, operation FROM storage_latest WHERE key = 'data' AND item_name = '4'});
 is(sql('SELECT cfp_rebuild_latest_from_history()'), '2', 'what is old or differs is changed');
 is(sql(q{SELECT version FROM storage_latest WHERE key = 'versions'}), '501', 'nothing is lowered');
 is(sql(q{SELECT count(*) FROM storage_latest WHERE key = 'only'}), '1', 'nothing is removed');
@@ -181,6 +181,9 @@ my @lines = (
 	qq({"key":"bad","collection_name":"","item_name":"a","data":{"x":},$stamp,"version":1}),
 	qq({"key":"bad","collection_name":"","item_name":"a","data":{"x":"\\u0000"},$stamp,"version":1}),
 	qq({"key":"bad","collection_name":"","item_name":"a","data":{},$stamp,"version":1,"txid":-1}),
+	qq({"key":"bad","collection_name":"","item_name":"a","data":{},$stamp,"version":1,"operation":"upsert"}),
+	qq({"key":"bad","collection_name":"","item_name":"a","data":{},$stamp,"version":1,"operation":"delete"}),
+	qq({"key":"bad","collection_name":"","item_name":"a","data":null,$stamp,"version":1,"operation":"create"}),
 	qq({"key":"bad","collection_name":"","item_name":"a","data":{},$stamp,"version":1} x),
 	qq({"key":"bad","collection_name":"","item_name":"a","data":{},$stamp,"version":1,}),
 	qq({"key":"bad","key":"twice","collection_name":"","item_name":"a","data":{},$stamp,"version":1}),
@@ -198,12 +201,12 @@ my ($result, $out, $err) = $node->psql('postgres', "SELECT cfp_rebuild_history_f
 is($out, '2', 'the good lines are used');
 like($err, qr/WARNING:  $nbad lines of the day files could not be used; the server log names them/, 'the rest is counted');
 my $log = slurp_file($node->logfile, $offset);
-foreach my $n (3 .. 30)
+foreach my $n (3 .. 33)
 {
 	like($log, qr/WARNING:  line $n of day file "[^"]*wal_900001\.jsonl" is not used/, "line $n is reported");
 }
-unlike($log, qr/line (?:1|2|31|32|33) of day file "[^"]*" is not used/, 'good lines and the torn one are not');
-like($log, qr/WARNING:  line 32 of day file "[^"]*" has another record of the name and version/, 'the one that counts of two is');
+unlike($log, qr/line (?:1|2|34|35|36) of day file "[^"]*" is not used/, 'good lines and the torn one are not');
+like($log, qr/WARNING:  line 35 of day file "[^"]*" has another record of the name and version/, 'the one that counts of two is');
 is(sql(q{SELECT string_agg(item_name || coalesce(value_int::text, '-') || ' ' || txid, ', ' ORDER BY item_name)
 	FROM storage_history WHERE key = 'bad'}),
 	'good 12 2, good 2- 2', 'the later of two counts');

@@ -73,7 +73,7 @@ sub manifest
 
 # Everything but txid, floats bit for bit.
 my $columns = q{key, collection_name, item_name, data, data::text, value_int, float8send(value_float),
-	value_string, timestamp, status, status_int, username, updated_at, version};
+	value_string, timestamp, status, status_int, username, updated_at, version, operation};
 
 # Keep the tables as they are now, under a name.
 sub keep
@@ -252,7 +252,7 @@ my %manifests = (
 	'with a byte changed' => [ sub { $_[0] =~ s/"compression": "./"compression": "Z/r }, qr/checksum/ ],
 	'with a blank more' => [ sub { "$_[0] " }, qr/checksum/ ],
 	'without a checksum' => [ sub { $_[0] =~ s/,\n  "checksum".*/\n}\n/sr }, qr/checksum/ ],
-	'of another format' => [ sub { sealed($_[0] =~ s/"format": 1/"format": 2/r) }, qr/format/ ],
+	'of another format' => [ sub { sealed($_[0] =~ s/"format": 2/"format": 3/r) }, qr/format/ ],
 	'of another server' => [ sub { sealed($_[0] =~ s/"system_identifier": "\d/"system_identifier": "1/r =~ s/"database": "postgres"/"database": "\xc3\xb6ther"/r =~ s/"database_oid": \d+/"database_oid": 99/r) }, qr/database "\xc3\xb6ther" \(oid 99\)/ ],
 	'of no server' => [ sub { sealed($_[0] =~ s/"system_identifier": "\d/"system_identifier": "x/r) }, qr/missing in it/ ],
 	'of another date' => [ sub { sealed($_[0] =~ s/"date": "2020-02-29"/"date": "2020-02-28"/r) }, qr/not of this date/ ],

@@ -297,9 +297,9 @@ sub backup
 sub retry { return sql('SELECT pg_reload_conf()') }
 
 # past the check: a backup that could not be restored is none, and says why
-my $insert = q{INSERT INTO storage_history (key, collection_name, item_name, data, value_string, updated_at, version, txid) };
+my $insert = q{INSERT INTO storage_history (key, collection_name, item_name, data, value_string, updated_at, version, operation, txid) };
 sql(qq{ALTER TABLE storage_history DISABLE TRIGGER cfp_stamp;
-	$insert VALUES ('past', '', 'text', '{}', 'x' || $byte, now(), 1, '2');
+	$insert VALUES ('past', '', 'text', '{}', 'x' || $byte, now(), 1, 'create', '2');
 	ALTER TABLE storage_history ENABLE ALWAYS TRIGGER cfp_stamp});
 like(backup('2020-02-01'), qr/^f\|could not back up 2020-02-01: version 1 of key "past", collection "", item "text": invalid byte sequence for encoding "UTF8": 0xfc$/,
 	'invalid bytes in the tables: no backup, and the reason');
@@ -307,7 +307,7 @@ ok(!-e "$dir/../2020-02-01/manifest.json", 'there is none');
 sql(qq{BEGIN;
 	ALTER TABLE storage_history DISABLE TRIGGER cfp_stamp;
 	DELETE FROM storage_history WHERE key = 'past';
-	$insert VALUES ('past', '', $byte, '{}', NULL, now(), 1, '2'), ('past', 'deep', '', public.deep(1001), NULL, now(), 1, '2');
+	$insert VALUES ('past', '', $byte, '{}', NULL, now(), 1, 'create', '2'), ('past', 'deep', '', public.deep(1001), NULL, now(), 1, 'create', '2');
 	ALTER TABLE storage_history ENABLE ALWAYS TRIGGER cfp_stamp;
 	COMMIT});
 retry();
@@ -437,7 +437,7 @@ sql('SELECT cfp_fold()');
 sql('CREATE TABLE public.kept_history AS TABLE storage_history; CREATE TABLE public.kept_latest AS TABLE storage_latest');
 
 my $columns = q{key, collection_name, item_name, data::text, value_int, encode(float8send(value_float), 'hex'), value_string,
-	timestamp, status, status_int, username, updated_at, version};
+	timestamp, status, status_int, username, updated_at, version, operation};
 
 sub same
 {

@@ -56,7 +56,7 @@ sql(q{SELECT cfp_store('k', '{}', 'i' || i, 'c', v) FROM generate_series(1, 5) i
 sql(q{SELECT cfp_store('k', '{}', 'i1', 'c', 4)});
 on_subscriber(q{SELECT cfp_store('own', '{}', 'x', 'c', 1); SELECT cfp_fold(); SELECT cfp_store('own', '{}', 'y', 'c', 1)});
 on_subscriber('INSERT INTO cfp.storage_latest SELECT key, collection_name, item_name, data, value_int, value_float, value_string,
-	timestamp, status, status_int, username, updated_at, 2, txid FROM (VALUES (1)) v, cfp_items(\'own\', \'c\') WHERE false');
+	timestamp, status, status_int, username, updated_at, 2, operation, txid FROM (VALUES (1)) v, cfp_items(\'own\', \'c\') WHERE false');
 sql('CREATE PUBLICATION everything FOR ALL TABLES');
 on_subscriber(sprintf(q{CREATE SUBSCRIPTION "all" CONNECTION '%s' PUBLICATION everything},
 	$publisher->connstr('postgres') =~ s/'/''/gr));

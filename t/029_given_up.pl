@@ -268,7 +268,7 @@ foreach my $column ('key', 'collection_name', 'item_name', 'version')
 $db->begin_work;
 sql('ALTER EXTENSION cfp DROP FOREIGN TABLE storage_current; DROP FOREIGN TABLE storage_current CASCADE; ALTER TABLE storage_history ALTER item_name TYPE integer USING length(item_name), ALTER version TYPE bigint');
 is(sql(q{WITH gone AS (DELETE FROM storage_history RETURNING 1) SELECT count(*) > 0 FROM gone}), 't', 'rows of another shape go');
-is(sql(q{WITH come AS (INSERT INTO storage_history (key, collection_name, item_name, version, updated_at) VALUES ('k', 'c', 1, 2, now()) RETURNING 1) SELECT count(*) FROM come}), '1', 'and come');
+is(sql(q{WITH come AS (INSERT INTO storage_history (key, collection_name, item_name, version, updated_at, operation) VALUES ('k', 'c', 1, 2, now(), 'update') RETURNING 1) SELECT count(*) FROM come}), '1', 'and come');
 $db->rollback;
 is(store('y', 3), '3', 'and nothing has changed');
 

@@ -110,7 +110,7 @@ WITH newest AS (
 	ORDER BY key, collection_name, item_name, version DESC),
 live AS (
 	SELECT key, collection_name, item_name, data, value_int, value_float,
-		value_string, timestamp, status, status_int, username, updated_at, version
+		value_string, timestamp, status, status_int, username, updated_at, version, operation
 	FROM newest
 	WHERE data IS NOT NULL OR num_nonnulls(value_int, value_float, value_string) > 0),
 collections AS (SELECT DISTINCT key, collection_name FROM newest),

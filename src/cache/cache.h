@@ -69,6 +69,7 @@ typedef struct CfpNode
 
 #define CFP_NODE_COMMITTED	0x01	/* hint: the writer is known committed */
 #define CFP_NODE_LOADED		0x02	/* came with the load */
+#define CFP_NODE_TOMBSTONE	0x04	/* its record is one, or will be */
 
 typedef struct CfpItem
 {

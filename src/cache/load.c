@@ -161,6 +161,8 @@ load_item(Load *load, const char *name, int len, const CfpRecord *record, uint64
 			return false;
 	}
 	node->flags = CFP_NODE_COMMITTED | CFP_NODE_LOADED;
+	if (CFP_RECORD_IS_TOMBSTONE(record))
+		node->flags |= CFP_NODE_TOMBSTONE;
 	item->last_version = Max(record->version, load->floors.all_items);
 	return true;
 }

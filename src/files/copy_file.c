@@ -51,6 +51,7 @@
 #include "files/day_dir.h"
 #include "record/content.h"
 #include "record/record.h"
+#include "record/row.h"
 
 #define COMPRESSION_LEVEL	1
 #define FLUSH_AT			(256 * 1024)	/* bytes of rows gathered */
@@ -402,6 +403,17 @@ append_jsonb(StringInfo buf, const Datum *values)
 	memcpy(buf->data + start, &len, 4);
 }
 
+/* As enum_send() does it. */
+static void
+append_label(StringInfo buf, const char *label)
+{
+	int			len = strlen(label);
+
+	enlargeStringInfo(buf, len + 4);
+	pq_writeint32(buf, len);
+	appendBinaryStringInfo(buf, label, len);
+}
+
 void
 cfp_copy_row(CfpCopyWriter *writer, const Datum *values, const bool *nulls)
 {
@@ -415,7 +427,7 @@ cfp_copy_row(CfpCopyWriter *writer, const Datum *values, const bool *nulls)
 	{
 		/* Enough for whatever is not of variable length. */
 		enlargeStringInfo(buf, 12);
-		if (nulls[i])
+		if (nulls[i] && i != CFP_COL_OPERATION)
 		{
 			pq_writeint32(buf, (uint32) -1);
 			continue;
@@ -438,6 +450,9 @@ cfp_copy_row(CfpCopyWriter *writer, const Datum *values, const bool *nulls)
 			case CFP_COL_TXID:
 				pq_writeint32(buf, 8);
 				pq_writeint64(buf, (uint64) DatumGetInt64(values[i]));
+				break;
+			case CFP_COL_OPERATION:
+				append_label(buf, cfp_operation_names[cfp_row_operation(values, nulls)]);
 				break;
 			default:
 				append_text(buf, i, values);

@@ -42,7 +42,7 @@
 #include "record/record.h"
 #include "tables/state.h"
 
-#define FORMAT				1
+#define FORMAT				2
 #define MAX_SIZE			(64 * 1024) /* of a manifest */
 #define MAX_COUNT			(INT64CONST(1) << 50)	/* rows or bytes; sums of
 													 * them are no overflow */

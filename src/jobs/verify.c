@@ -34,6 +34,7 @@
 #include "utils/tuplesort.h"
 
 #include "base/calendar.h"
+#include "base/transcode.h"
 #include "files/day_dir.h"
 #include "jobs/verify.h"
 #include "jobs/verify_int.h"
@@ -189,7 +190,7 @@ begin_receiving(Receive *receive)
 {
 	static const Oid types[] = {
 		TEXTOID, TEXTOID, TEXTOID, JSONBOID, INT8OID, FLOAT8OID, TEXTOID, TIMESTAMPTZOID,
-		TEXTOID, INT4OID, TEXTOID, TIMESTAMPTZOID, INT4OID, XID8OID
+		TEXTOID, INT4OID, TEXTOID, TIMESTAMPTZOID, INT4OID, InvalidOid, XID8OID
 	};
 
 	StaticAssertStmt(lengthof(types) == CFP_NCOLS, "a type for each column");
@@ -198,11 +199,26 @@ begin_receiving(Receive *receive)
 	{
 		Oid			function;
 
+		if (i == CFP_COL_OPERATION)
+			continue;
 		getTypeBinaryInputInfo(types[i], &function, &receive->params[i]);
 		fmgr_info(function, &receive->functions[i]);
 	}
 	receive->context = AllocSetContextCreate(CurrentMemoryContext, "cfp verify row",
 											 ALLOCSET_DEFAULT_SIZES);
+}
+
+/* By name: the backup may be of a database that has another type of this name. */
+static void
+receive_operation(const CfpCopyField *field)
+{
+	CfpOperation operation;
+	char	   *name = pnstrdup(field->data, field->len);
+
+	if (!cfp_operation_named(name, &operation))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+				 errmsg("\"%s\" is no operation", cfp_valid_text(name))));
 }
 
 /* What COPY does with a row.  Throws what the types throw. */
@@ -218,6 +234,11 @@ receive_row(Receive *receive, const CfpCopyField *fields)
 
 		if (field->len < 0)
 			continue;
+		if (receive->column == CFP_COL_OPERATION)
+		{
+			receive_operation(field);
+			continue;
+		}
 		(void) ReceiveFunctionCall(&receive->functions[receive->column], &bytes,
 								   receive->params[receive->column], -1);
 		if (bytes.cursor != bytes.len)

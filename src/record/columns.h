@@ -29,6 +29,7 @@
 	column(USERNAME, username, TEXTOID) \
 	column(UPDATED_AT, updated_at, TIMESTAMPTZOID) \
 	column(VERSION, version, INT4OID) \
+	column(OPERATION, operation, InvalidOid) \
 	column(TXID, txid, XID8OID)
 
 /* Their numbers, from 0; an AttrNumber is one more. */
@@ -45,7 +46,7 @@ enum
 typedef struct CfpColumn
 {
 	const char *name;
-	Oid			type;
+	Oid			type;			/* InvalidOid: the extension's cfp_operation */
 } CfpColumn;
 
 extern const CfpColumn cfp_columns[CFP_NCOLS];

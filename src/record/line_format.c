@@ -10,10 +10,13 @@
  * A line has these members, all of them always, in this order:
  *
  *		key, collection_name, item_name, data, value, timestamp, status,
- *		status_int, username, updated_at, version, txid, crc
+ *		status_int, username, updated_at, version, operation, txid, crc
  *
  * The names are the file format's, which other tools read, and not taken from
  * the columns of the tables (columns.h), though they agree.
+ *
+ * "operation" is create, update or delete.  In a line without it is what the rest
+ * of the record tells.
  *
  * "value" is the one of value_int, value_float and value_string that is not
  * NULL.  A number without point and exponent is an integer, any other a
@@ -38,7 +41,7 @@
 
 const char *const cfp_line_members[] = {
 	"key", "collection_name", "item_name", "data", "value", "timestamp", "status",
-	"status_int", "username", "updated_at", "version", "txid"
+	"status_int", "username", "updated_at", "version", "operation", "txid"
 };
 
 StaticAssertDecl(lengthof(cfp_line_members) == LINE_MEMBERS, "each member has a name");

@@ -32,6 +32,7 @@
 #include "record/line_format.h"
 #include "record/line_format_int.h"
 #include "record/line_read.h"
+#include "record/row.h"
 
 /*
  * A line being read.  What is wrong with it is thrown, as class 22 or 54, or
@@ -333,6 +334,20 @@ read_value(LineReader *reader)
 	}
 }
 
+static void
+read_operation(LineReader *reader, int member)
+{
+	char	   *name = token_text(reader, member, JSON_TOKEN_STRING);
+	CfpOperation operation;
+
+	if (name == NULL)
+		return;
+	if (!cfp_operation_named(name, &operation))
+		bad_line("\"%s\" must be create, update or delete", cfp_line_members[member]);
+	reader->values[CFP_COL_OPERATION] = cfp_operation_datum(operation);
+	reader->nulls[CFP_COL_OPERATION] = false;
+}
+
 /* The value of the member has been lexed, or begins with the token. */
 static void
 read_member(LineReader *reader, int member)
@@ -371,6 +386,9 @@ read_member(LineReader *reader, int member)
 			break;
 		case LINE_VERSION:
 			read_int(reader, member, CFP_COL_VERSION);
+			break;
+		case LINE_OPERATION:
+			read_operation(reader, member);
 			break;
 		case LINE_TXID:
 			read_txid(reader, member, CFP_COL_TXID);
@@ -565,6 +583,7 @@ check_record(LineReader *reader)
 		{CFP_COL_UPDATED_AT, LINE_UPDATED_AT},
 		{CFP_COL_VERSION, LINE_VERSION},
 	};
+	CfpOperation operation;
 
 	for (int i = 0; i < lengthof(required); i++)
 	{
@@ -576,6 +595,14 @@ check_record(LineReader *reader)
 				 reader->names_len, CFP_MAX_NAME_BYTES);
 	if (DatumGetInt32(reader->values[CFP_COL_VERSION]) < 1)
 		bad_line("\"version\" must be greater than 0");
+	operation = cfp_row_operation(reader->values, reader->nulls);
+	if (!reader->nulls[CFP_COL_OPERATION] &&
+		cfp_operation_of(reader->values[CFP_COL_OPERATION]) != operation)
+		bad_line(operation == CFP_DELETE ?
+				 "\"operation\" must be delete where there is neither data nor value" :
+				 "\"operation\" is delete, and there is data or a value");
+	reader->values[CFP_COL_OPERATION] = cfp_operation_datum(operation);
+	reader->nulls[CFP_COL_OPERATION] = false;
 }
 
 /* The line in the server's encoding. */

@@ -38,6 +38,7 @@
 #include "record/encode.h"
 #include "record/line_format_int.h"
 #include "record/line_write.h"
+#include "record/row.h"
 
 #define PLAIN_JSON			(JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
 
@@ -164,6 +165,15 @@ put_txid(int n, uint64 value)
 	put_raw(n, room, pg_ulltoa_n(value, room));
 }
 
+static void
+put_operation(int n, CfpOperation operation)
+{
+	char	   *room = members[n].text.room;
+
+	put_raw(n, room, snprintf(room, sizeof(members[n].text.room), "\"%s\"",
+							  cfp_operation_names[operation]));
+}
+
 /*
  * Always with a point or an exponent.  What JSON has no number for can only
  * have been written by hand, and is a string.
@@ -284,6 +294,7 @@ cfp_line_write(StringInfo buf, const Datum *values, const bool *nulls)
 	put_string(LINE_USERNAME, values[CFP_COL_USERNAME], nulls[CFP_COL_USERNAME]);
 	put_timestamp(LINE_UPDATED_AT, values[CFP_COL_UPDATED_AT], nulls[CFP_COL_UPDATED_AT]);
 	put_int(LINE_VERSION, DatumGetInt32(values[CFP_COL_VERSION]));
+	put_operation(LINE_OPERATION, cfp_row_operation(values, nulls));
 	put_txid(LINE_TXID,
 			 U64FromFullTransactionId(DatumGetFullTransactionId(values[CFP_COL_TXID])));
 	append_line(buf, line_object, line_len);

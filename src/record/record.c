@@ -213,8 +213,10 @@ cfp_record_fill(CfpRecord *record, const CfpFields *fields)
 
 	SET_VARSIZE(image, dst - (char *) image);
 
-	if (fields->data == NULL && value->type == CFP_VALUE_NONE)
+	if (cfp_fields_are_tombstone(fields))
 		flags |= CFP_RECORD_TOMBSTONE;
+	else if (fields->create)
+		flags |= CFP_RECORD_CREATE;
 	record->size = MAXALIGN(dst - (char *) record);
 	record->version = fields->version;
 	record->updated_at = fields->updated_at;
@@ -285,6 +287,7 @@ cfp_record_fields(const CfpRecord *record, CfpFields *fields)
 	fields->username = image_string(record, IMAGE_USERNAME, &fields->username_len);
 	fields->updated_at = record->updated_at;
 	fields->version = record->version;
+	fields->create = (record->flags & CFP_RECORD_CREATE) != 0;
 }
 
 Jsonb *

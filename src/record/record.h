@@ -25,6 +25,7 @@
 #include "utils/jsonb.h"
 
 #include "record/columns.h"
+#include "record/operation.h"
 #include "record/value.h"
 
 /* A record taken apart.  Pointers belong to whoever filled it in. */
@@ -43,11 +44,14 @@ typedef struct CfpFields
 	int			username_len;
 	TimestampTz updated_at;
 	int32		version;
+	bool		create;			/* of a record with data or a value: there was
+								 * none of the item when it was stored */
 } CfpFields;
 
 #define CFP_RECORD_TOMBSTONE		0x01	/* no data and no value */
 #define CFP_RECORD_HAS_TIMESTAMP	0x02
 #define CFP_RECORD_HAS_STATUS_INT	0x04
+#define CFP_RECORD_CREATE			0x08	/* its operation is create */
 
 typedef struct CfpRecord
 {
@@ -69,6 +73,21 @@ typedef struct CfpRecord
 #define CFP_RECORD_HEADER		MAXALIGN(sizeof(CfpRecord))
 #define CFP_RECORD_IMAGE(r)		((Jsonb *) ((char *) (r) + CFP_RECORD_HEADER))
 #define CFP_RECORD_IS_TOMBSTONE(r) (((r)->flags & CFP_RECORD_TOMBSTONE) != 0)
+
+static inline CfpOperation
+cfp_record_operation(const CfpRecord *record)
+{
+	if (CFP_RECORD_IS_TOMBSTONE(record))
+		return CFP_DELETE;
+	return (record->flags & CFP_RECORD_CREATE) != 0 ? CFP_CREATE : CFP_UPDATE;
+}
+
+/* Is what the fields make a tombstone? */
+static inline bool
+cfp_fields_are_tombstone(const CfpFields *fields)
+{
+	return fields->data == NULL && fields->value.type == CFP_VALUE_NONE;
+}
 
 /* What of the block is used: in the cache it may be larger. */
 #define CFP_RECORD_BYTES(r)	(CFP_RECORD_HEADER + VARSIZE(CFP_RECORD_IMAGE(r)))

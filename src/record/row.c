@@ -17,6 +17,22 @@
 #include "record/encode_int.h"
 #include "record/row.h"
 
+CfpOperation
+cfp_row_operation(const Datum *values, const bool *nulls)
+{
+	bool		tombstone = nulls[CFP_COL_DATA] && nulls[CFP_COL_VALUE_INT] &&
+	nulls[CFP_COL_VALUE_FLOAT] && nulls[CFP_COL_VALUE_STRING];
+	CfpOperation operation;
+
+	if (!nulls[CFP_COL_OPERATION])
+	{
+		operation = cfp_operation_of(values[CFP_COL_OPERATION]);
+		if ((operation == CFP_DELETE) == tombstone)
+			return operation;
+	}
+	return cfp_operation_derived(tombstone, DatumGetInt32(values[CFP_COL_VERSION]));
+}
+
 CfpRecord *
 cfp_record_from_row(const Datum *values, const bool *nulls)
 {
@@ -77,6 +93,7 @@ cfp_record_from_row(const Datum *values, const bool *nulls)
 	}
 	fields.updated_at = DatumGetTimestampTz(values[CFP_COL_UPDATED_AT]);
 	fields.version = DatumGetInt32(values[CFP_COL_VERSION]);
+	fields.create = cfp_row_operation(values, nulls) == CFP_CREATE;
 
 	return cfp_record_make(&fields);
 }
@@ -122,6 +139,9 @@ fields_column(const CfpFields *fields, int column, bool *isnull)
 			return TimestampTzGetDatum(fields->updated_at);
 		case CFP_COL_VERSION:
 			return Int32GetDatum(fields->version);
+		case CFP_COL_OPERATION:
+			return cfp_operation_datum(cfp_fields_are_tombstone(fields) ? CFP_DELETE :
+									   fields->create ? CFP_CREATE : CFP_UPDATE);
 	}
 	pg_unreachable();
 }
@@ -129,7 +149,7 @@ fields_column(const CfpFields *fields, int column, bool *isnull)
 Datum
 cfp_fields_column(const CfpFields *fields, int column, bool *isnull)
 {
-	Assert(column >= CFP_COL_DATA && column <= CFP_COL_VERSION);
+	Assert(column >= CFP_COL_DATA && column < CFP_COL_TXID);
 	return fields_column(fields, column, isnull);
 }
 
@@ -139,6 +159,6 @@ cfp_record_to_row(const CfpRecord *record, Datum *values, bool *nulls)
 	CfpFields	fields;
 
 	cfp_record_fields(record, &fields);
-	for (int i = CFP_COL_DATA; i <= CFP_COL_VERSION; i++)
+	for (int i = CFP_COL_DATA; i < CFP_COL_TXID; i++)
 		values[i] = fields_column(&fields, i, &nulls[i]);
 }

@@ -16,8 +16,11 @@
  */
 extern CfpRecord *cfp_record_from_row(const Datum *values, const bool *nulls);
 
+/* The operation of a row; where it cannot be that, what it must have been. */
+extern CfpOperation cfp_row_operation(const Datum *values, const bool *nulls);
+
 /*
- * The columns CFP_COL_DATA .. CFP_COL_VERSION of a row (names and txid are
+ * The columns from CFP_COL_DATA on of a row, but for txid (that and names are
  * the caller's).  Varlena values are allocated in CurrentMemoryContext.
  */
 extern void cfp_record_to_row(const CfpRecord *record, Datum *values, bool *nulls);

@@ -35,6 +35,7 @@
 #include "utils/syscache.h"
 
 #include "base/names.h"
+#include "record/operation.h"
 #include "sql/foreign.h"
 #include "tables/tables.h"
 
@@ -61,6 +62,11 @@ Oid
 cfp_field_type(int field)
 {
 	Assert(field >= 0 && field < CFP_NFIELDS);
+	if (field == CFP_COL_OPERATION)
+	{
+		(void) cfp_tables();
+		return cfp_operation_type();
+	}
 	return field < CFP_NCOLS ? cfp_columns[field].type : value_field.type;
 }
 

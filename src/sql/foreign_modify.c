@@ -6,7 +6,7 @@
  * Called by the executor, which has checked the privilege on the table.
  *
  * INSERT stores a new version, whether there is an item or not, so that rows
- * may be copied in from anywhere; updated_at, version and txid given are
+ * may be copied in from anywhere; updated_at, version, operation and txid given are
  * ignored.  With ON CONFLICT DO NOTHING it stores only what is absent, with DO
  * UPDATE what is there is updated instead.  UPDATE and DELETE are conditional on
  * the version the statement has read, and on the one that an UPDATE writes.
@@ -217,7 +217,7 @@ check_status(const CfpFields *fields, const CfpFieldRow *new, const CfpFieldRow 
 
 /*
  * What each store sets itself may come along, as mappers write whole rows:
- * updated_at and txid are of no account, and the version must be that of the
+ * updated_at, operation and txid are of no account, and the version must be that of the
  * row or, as version columns count, the next.
  */
 static void

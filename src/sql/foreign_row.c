@@ -363,7 +363,7 @@ cfp_row_show(CfpRowMap *map, TupleTableSlot *slot, const CfpItemName *name,
 		context.column = column;
 		if (field < CFP_NAME_COLUMNS)
 			map->values[i] = name_datum(name, field);
-		else if (field <= CFP_COL_VERSION)
+		else if (field < CFP_COL_TXID)
 			map->values[i] = cfp_fields_column(&fields, field, &map->nulls[i]);
 		else if (field == CFP_COL_TXID)
 			map->values[i] = UInt64GetDatum(txid);

@@ -163,6 +163,7 @@ typedef struct Claim
 	void	   *arg;
 	const CfpRecord *committed; /* from the tables, when asked for */
 	Size		replaced;		/* bytes of the record below, in table mode */
+	bool		create;			/* there is no live record, nor one in flight */
 	const CfpRecord *own;		/* of rec->older, if there is a predicate */
 	const CfpRecord *current;	/* CLAIM_REFUSED: a copy, or NULL */
 } Claim;
@@ -245,6 +246,7 @@ claim_ask(CfpClaimAsk *ask, const CfpItem *item, const CfpCollection *col,
 	bool		own = false;
 
 	*committed = NULL;
+	ask->live_in_flight = false;
 	if (unlikely((item->flags & CFP_ITEM_LOCKED) != 0) && locked_by_another(ask, item, col))
 		return CLAIM_WAIT;
 	for (CfpRef ref = item->newest; ref != 0;)
@@ -264,6 +266,8 @@ claim_ask(CfpClaimAsk *ask, const CfpItem *item, const CfpCollection *col,
 				ask->wait_for = XidFromFullTransactionId(node->writer);
 				return CLAIM_WAIT;
 			}
+			if (*committed == NULL && (node->flags & CFP_NODE_TOMBSTONE) == 0)
+				ask->live_in_flight = true;
 			continue;
 		}
 		if (*committed == NULL)
@@ -356,8 +360,22 @@ claim_take_version(PendingRecord *rec, CfpItem *shared, CfpCollection *col)
 		if (rec->node == NULL)
 			return CLAIM_NO_MEMORY;
 	}
+	cfp_own_mark_node(rec, rec->node);
 	rec->version = ++shared->last_version;
 	return CLAIMED;
+}
+
+/* Is there no live record below the claim, nor another's that may commit? */
+static inline bool
+claim_creates(const Claim *claim, const CfpNode *committed)
+{
+	const PendingRecord *older = claim->rec->older;
+
+	if (claim->ask.live_in_flight)
+		return false;
+	if (older != NULL && (committed == NULL || older->version > committed->version))
+		return older->tombstone;
+	return committed == NULL || (committed->flags & CFP_NODE_TOMBSTONE) != 0;
 }
 
 static inline CfpItem *
@@ -415,6 +433,7 @@ claim_locked(Claim *claim)
 		if (result != CLAIMED)
 			return result;
 	}
+	claim->create = claim_creates(claim, committed);
 	return claim_take_version(claim->rec, item->shared, col);
 }
 
@@ -514,6 +533,8 @@ claim_from_tables(Claim *claim)
 	if (last == PG_INT32_MAX)
 		return CLAIM_NO_VERSION;
 	claim->replaced = current ? CFP_RECORD_BYTES(current) : 0;
+	claim->create = older != NULL && older->version >= committed ? older->tombstone :
+		current == NULL || CFP_RECORD_IS_TOMBSTONE(current);
 	rec->version = last + 1;
 	return CLAIMED;
 }
@@ -561,6 +582,7 @@ cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 	cfp_pin_to_store(collection);
 
 	rec = cfp_own_push(item);
+	rec->tombstone = cfp_fields_are_tombstone(fields);
 	claim.rec = rec;
 	if (predicate && rec->older != NULL)
 		claim.own = cfp_own_fetch(rec->older);
@@ -592,6 +614,7 @@ cfp_pending_store(const CfpItemName *name, CfpFields *fields,
 	Assert(rec->version > 0 && item->newest == rec);
 	Assert(rec->node != NULL || collection->table_mode);
 	fields->version = rec->version;
+	fields->create = claim.create;
 	fields->updated_at = GetCurrentTimestamp();
 	cfp_own_set_body(rec, fields);
 	cfp_counts.stores++;

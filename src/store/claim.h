@@ -20,7 +20,7 @@
 typedef bool (*CfpStorePredicate) (const CfpRecord *current, void *arg);
 
 /*
- * Store one record; returns its version.  fields->version and updated_at are
+ * Store one record; returns its version.  fields->version, create and updated_at are
  * set here.  With a predicate the store happens only when it holds of the
  * item's current record, decided after the outcome of versions in flight;
  * otherwise: with missing_ok returns 0, without throws 40001 with the current

@@ -38,6 +38,8 @@ typedef struct CfpClaimAsk
 	bool		have_view;
 	CfpView		view;			/* of the transaction's snapshot, if careful */
 	int32		seen;			/* version the snapshot sees; -1 not known */
+	bool		live_in_flight; /* CLAIMED: another's version above what is
+								 * committed is no tombstone */
 	TransactionId wait_for;		/* CLAIM_WAIT */
 } CfpClaimAsk;
 

@@ -381,6 +381,7 @@ cfp_own_push(PendingItem *item)
 	rec->cid = GetCurrentCommandId(true);
 	rec->linked = false;
 	rec->written = false;
+	rec->tombstone = false;
 	item->newest = rec;
 	if (cfp_own.nlevels == 0 || cfp_own.levels[cfp_own.nlevels - 1].nesting < nesting)
 	{
@@ -485,6 +486,7 @@ cfp_own_pop(void)
 		{
 			cfp_node_strip(col, rec->node);
 			cfp_node_move(item->shared, rec->node, older->version);
+			cfp_own_mark_node(older, rec->node);
 			older->node = rec->node;
 			cfp_own.must_link_again |= older->written;
 		}

@@ -58,6 +58,7 @@ typedef struct PendingRecord
 	CommandId	cid;			/* of the command that stored it */
 	bool		linked;			/* the node has the record */
 	bool		written;		/* in storage_history */
+	bool		tombstone;
 } PendingRecord;
 
 /* Where a (sub)transaction's part of the records begins. */
@@ -164,6 +165,16 @@ cfp_own_item_name(const PendingItem *item, CfpItemName *name)
  */
 extern PendingRecord *cfp_own_push(PendingItem *item);
 extern void cfp_own_set_body(PendingRecord *rec, const CfpFields *fields);
+
+/* The node is the record's: it knows what will be in it.  The lock is held exclusively. */
+static inline void
+cfp_own_mark_node(const PendingRecord *rec, CfpNode *node)
+{
+	if (rec->tombstone)
+		node->flags |= CFP_NODE_TOMBSTONE;
+	else
+		node->flags &= ~CFP_NODE_TOMBSTONE;
+}
 
 /*
  * Drop the body of the newest of the records that have one.  Cannot throw,

@@ -46,6 +46,7 @@
 #include "base/compat.h"
 #include "base/process.h"
 #include "record/content.h"
+#include "record/row.h"
 #include "record/record.h"
 #include "shared/database.h"
 #include "tables/floors.h"
@@ -331,15 +332,38 @@ note_row(const TriggerData *trigger)
 	return !IsLogicalWorker() || cfp_replication_row(trigger, given_up);
 }
 
+/*
+ * The operation of a row that comes without one, or with one that it cannot be.
+ * False when it has its own, or the table has been altered.
+ */
+static bool
+must_have_been(HeapTuple row, TupleDesc desc, Datum *operation)
+{
+	Datum		values[CFP_NCOLS];
+	bool		nulls[CFP_NCOLS];
+	Oid			type;
+
+	if (desc->natts < CFP_NCOLS || !is_record(row, desc))
+		return false;
+	type = TupleDescAttr(desc, CFP_COL_OPERATION)->atttypid;
+	if (type != cfp_operation_type() && !cfp_operation_set_type(type))
+		return false;
+	for (int i = 0; i < CFP_NCOLS; i++)
+		values[i] = heap_getattr(row, i + 1, desc, &nulls[i]);
+	*operation = cfp_operation_datum(cfp_row_operation(values, nulls));
+	return nulls[CFP_COL_OPERATION] || values[CFP_COL_OPERATION] != *operation;
+}
+
 HeapTuple
 cfp_gate_row(const TriggerData *trigger)
 {
 	HeapTuple	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ?
 	trigger->tg_newtuple : trigger->tg_trigtuple;
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	int			column;
-	Datum		frozen = FullTransactionIdGetDatum(FullTransactionIdFromEpochAndXid(0, FrozenTransactionId));
-	bool		isnull = false;
+	int			columns[2];
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	int			n = 0;
 
 	Assert(TRIGGER_FIRED_BEFORE(trigger->tg_event) && TRIGGER_FIRED_FOR_ROW(trigger->tg_event));
 
@@ -353,10 +377,14 @@ cfp_gate_row(const TriggerData *trigger)
 		return row;
 	check_row(row, desc);
 
-	column = SPI_fnumber(desc, "txid");
-	if (column <= 0 || TupleDescAttr(desc, column - 1)->atttypid != XID8OID)
-		return row;
-	return heap_modify_tuple_by_cols(row, desc, 1, &column, &frozen, &isnull);
+	columns[n] = SPI_fnumber(desc, "txid");
+	values[n] = FullTransactionIdGetDatum(FullTransactionIdFromEpochAndXid(0, FrozenTransactionId));
+	if (columns[n] > 0 && TupleDescAttr(desc, columns[n] - 1)->atttypid == XID8OID)
+		n++;
+	columns[n] = CFP_COL_OPERATION + 1;
+	if (must_have_been(row, desc, &values[n]))
+		n++;
+	return n == 0 ? row : heap_modify_tuple_by_cols(row, desc, n, columns, values, nulls);
 }
 
 HeapTuple

@@ -86,7 +86,7 @@ fill_history_slot(TupleTableSlot *slot, const CfpInsertRows *rows, int n)
 
 /*
  * Does the table demand more than records fulfil by themselves?  They have
- * their names, updated_at, version and txid, and at most one value.
+ * their names, updated_at, version, operation and txid, and at most one value.
  */
 static bool
 has_own_constraints(Relation rel)
@@ -105,7 +105,8 @@ has_own_constraints(Relation rel)
 	{
 		if (TupleDescAttr(rel->rd_att, i)->attnotnull &&
 			i != CFP_COL_KEY && i != CFP_COL_COLLECTION && i != CFP_COL_ITEM &&
-			i != CFP_COL_UPDATED_AT && i != CFP_COL_VERSION && i != CFP_COL_TXID)
+			i != CFP_COL_UPDATED_AT && i != CFP_COL_VERSION && i != CFP_COL_OPERATION &&
+			i != CFP_COL_TXID)
 			return true;
 	}
 	return false;

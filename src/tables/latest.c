@@ -58,6 +58,8 @@ cfp_latest_behind(TupleTableSlot *latest, TupleTableSlot *history)
 
 	if (slot_version(latest) != version)
 		return slot_version(latest) < version;
+	slot_getsomeattrs(latest, CFP_COL_TXID);
+	slot_getsomeattrs(history, CFP_COL_TXID);
 	for (int i = CFP_COL_DATA; i < CFP_COL_TXID; i++)
 	{
 		Form_pg_attribute form = TupleDescAttr(history->tts_tupleDescriptor, i);

@@ -21,6 +21,7 @@
  */
 #include "base/names.h"
 #include "record/columns.h"
+#include "record/operation.h"
 #include "tables/state_columns.h"
 #include "tables/tables.h"
 
@@ -37,7 +38,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_trigger.h"
-#include "catalog/pg_type_d.h"
+#include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "commands/trigger.h"
@@ -287,6 +288,19 @@ check_logged(Oid schema, const char *table, Oid relid)
 		table_unusable(schema, table, "it is unlogged");
 }
 
+/* The extension's enum, whose values are looked up. */
+static Oid
+find_operation_type(Oid schema, const char *table)
+{
+	Oid			type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+									   CStringGetDatum(CFP_OPERATION_TYPE),
+									   ObjectIdGetDatum(schema));
+
+	if (!cfp_operation_set_type(type))
+		table_unusable(schema, table, "type " CFP_OPERATION_TYPE " is missing, or a value of it");
+	return type;
+}
+
 /* The table must begin with these columns; names must compare by bytes. */
 static void
 check_columns(Oid schema, const char *table, Oid relid,
@@ -296,6 +310,7 @@ check_columns(Oid schema, const char *table, Oid relid,
 	{
 		HeapTuple	tuple = SearchSysCacheAttName(relid, columns[i].name);
 		Form_pg_attribute form;
+		Oid			type;
 
 		if (!HeapTupleIsValid(tuple))
 			table_unusable(schema, table,
@@ -305,12 +320,13 @@ check_columns(Oid schema, const char *table, Oid relid,
 			table_unusable(schema, table,
 						   psprintf("column \"%s\" is not its column number %d",
 									columns[i].name, i + 1));
-		if (form->atttypid != columns[i].type)
+		type = OidIsValid(columns[i].type) ? columns[i].type : find_operation_type(schema, table);
+		if (form->atttypid != type)
 			table_unusable(schema, table,
 						   psprintf("column \"%s\" has type %s instead of %s",
 									columns[i].name,
 									format_type_be(form->atttypid),
-									format_type_be(columns[i].type)));
+									format_type_be(type)));
 		if (i < CFP_NAME_COLUMNS && form->atttypid == TEXTOID &&
 			form->attcollation != C_COLLATION_OID)
 			table_unusable(schema, table,
