@@ -120,8 +120,8 @@ seen_ok($node, 'all agree after constraints');
 # The gate's triggers taken away: what was changed then is seen when they are back.
 is(sql(q{SELECT cfp_store('gate', '{}', 'i', 'c', 1); SELECT cfp_get_value('gate', 'i', 'c')}), "1\n1", 'an item is cached');
 sql(q{DROP TRIGGER cfp_gate ON cfp.storage_history; DROP TRIGGER cfp_stamp ON cfp.storage_history});
-sql(q{INSERT INTO cfp.storage_history (key, collection_name, item_name, data, value_int, updated_at, version)
-	VALUES ('gate', 'c', 'i', '{}', 22, now(), 2)});
+sql(q{INSERT INTO cfp.storage_history (key, collection_name, item_name, data, value_int, updated_at, version, operation)
+	VALUES ('gate', 'c', 'i', '{}', 22, now(), 2, 'update')});
 sql(q{CREATE TRIGGER cfp_gate BEFORE INSERT OR UPDATE OR DELETE ON cfp.storage_history
 		FOR EACH STATEMENT EXECUTE FUNCTION cfp.cfp_gate_trigger();
 	CREATE TRIGGER cfp_stamp BEFORE INSERT OR UPDATE OR DELETE ON cfp.storage_history
